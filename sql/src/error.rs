@@ -1,0 +1,48 @@
+//! Errors of the table layer. `kind()` is what callers and retry loops read.
+
+use crate::TableName;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The store or the network failed: the same call may succeed later.
+    Retry,
+    /// The caller passed something wrong: address, setting, schema.
+    Invalid,
+    NotFound,
+    /// What is stored contradicts itself or the contract.
+    Data,
+    Internal,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Invalid(String),
+    #[error("table {table} does not exist in the lake at {lake}; start `ticklake ingest` or `ticklake up` on it first")]
+    TableNotFound { table: TableName, lake: String },
+    #[error("{what} at {location}")]
+    Store { what: &'static str, location: String, #[source] source: object_store::Error },
+    #[error("{what} of table {table}")]
+    Delta { what: &'static str, table: TableName, #[source] source: Box<deltalake::DeltaTableError> },
+    #[error("{what} of table {table}")]
+    Parquet { what: &'static str, table: TableName, #[source] source: parquet::errors::ParquetError },
+    #[error("table {table}: {message}")]
+    Data { table: TableName, message: String },
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Invalid(_) => ErrorKind::Invalid,
+            Error::TableNotFound { .. } => ErrorKind::NotFound,
+            Error::Store { .. } | Error::Delta { .. } => ErrorKind::Retry,
+            Error::Parquet { .. } | Error::Data { .. } => ErrorKind::Data,
+            Error::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}
