@@ -1,0 +1,62 @@
+//! Errors of feeds, producer and consumer. `kind()` is what callers and retry loops read.
+
+use std::path::PathBuf;
+
+use rdkafka::error::KafkaError;
+pub use ticklake_sql::ErrorKind;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that cannot be used; the message says what to change.
+    #[error("{0}")]
+    Invalid(String),
+    /// librdkafka refused an option. The value is left out: it may be a secret.
+    #[error("librdkafka option `{key}` was refused: {reason}")]
+    KafkaOption { key: String, reason: String },
+    #[error("{what} at {brokers}")]
+    Kafka {
+        what: &'static str,
+        brokers: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error("{what} {}", path.display())]
+    File {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A recorded session that is not what it says it is.
+    #[error("{}, line {line}: {message}", path.display())]
+    Session { path: PathBuf, line: u64, message: String },
+    /// Queued records that the broker did not acknowledge before the drain deadline.
+    #[error(
+        "{undelivered} records were not acknowledged by {brokers} within {deadline_ms} ms of the shutdown; they are lost"
+    )]
+    Undelivered {
+        undelivered: u64,
+        brokers: String,
+        deadline_ms: u128,
+    },
+    #[error(transparent)]
+    Lake(#[from] ticklake_sql::Error),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Invalid(_) | Error::KafkaOption { .. } => ErrorKind::Invalid,
+            Error::Kafka { .. } | Error::Undelivered { .. } => ErrorKind::Retry,
+            Error::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Error::File { .. } => ErrorKind::Invalid,
+            Error::Session { .. } => ErrorKind::Data,
+            Error::Lake(error) => error.kind(),
+            Error::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}
