@@ -1,0 +1,103 @@
+"""docker-compose.yml without containers: every role's command and settings, as processes against the real Kafka and S3.
+
+Only addresses are replaced: the service names by where the two really listen, the published port by a free one, the lake's
+prefix by a fresh one.
+"""
+
+import os
+import re
+import uuid
+
+import adbc_driver_flightsql.dbapi
+import deltalake
+import pytest
+import yaml
+
+from processes import REPOSITORY, Role, free_address, run, wait_for
+
+ROLES = ["produce", "ingest", "run", "serve"]
+COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+
+
+@pytest.fixture
+def addresses():
+    """Compose's names -> the test's; fails, and never skips, where the services are missing."""
+    return {
+        "http://s3:8333": os.environ["TICKLAKE_TEST_S3_ENDPOINT"],
+        "kafka:9092": os.environ["TICKLAKE_TEST_KAFKA"],
+        "0.0.0.0:50051": free_address(),
+        "s3://ticklake/lake": f"s3://ticklake/{uuid.uuid4()}",
+    }
+
+
+def replaced(text, addresses):
+    for old, new in addresses.items():
+        text = text.replace(old, new)
+    return text
+
+
+def test_roles_make_bars_and_drain(tmp_path, addresses):
+    roles = {}
+    env = {}
+    try:
+        for name in ROLES:
+            service = COMPOSE[name]
+            env = {key: replaced(value, addresses) for key, value in service["environment"].items()}
+            command = [replaced(word, addresses) for word in service["command"]]
+            roles[name] = Role(command, tmp_path / f"{name}.log", env)
+        bars_appear(addresses["0.0.0.0:50051"], roles)
+        for name, role in roles.items():
+            assert role.drain(seconds(COMPOSE[name]["stop_grace_period"])) == 0, role.tail()
+    finally:
+        for role in roles.values():
+            role.kill()
+
+    # What the feed left in Kafka is brought through by the same commands, run once.
+    run("ingest", "--until-latest", env=env)
+    run("refresh", env=env)
+    every_record_is_in_a_bar(addresses)
+
+
+def bars_appear(address, roles):
+    def trades():
+        with adbc_driver_flightsql.dbapi.connect(f"grpc://{address}", autocommit=True) as connection:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT sum(trade_count) FROM gold.ohlcv_1m")
+                return cursor.fetchone()[0] or 0
+
+    first = wait_for(trades, "bars", watch=roles.values())
+    wait_for(lambda: trades() > first, "newer bars", watch=roles.values())
+
+
+def every_record_is_in_a_bar(addresses):
+    storage = {
+        "aws_endpoint": addresses["http://s3:8333"],
+        "aws_access_key_id": COMPOSE["s3"]["environment"]["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": COMPOSE["s3"]["environment"]["AWS_SECRET_ACCESS_KEY"],
+        "aws_allow_http": "true",
+        "aws_region": "us-east-1",
+    }
+
+    def column(table, name):
+        uri = f"{addresses['s3://ticklake/lake']}/{table}"
+        return deltalake.DeltaTable(uri, storage_options=storage).to_pyarrow_table(columns=[name])[name]
+
+    records = len(column("bronze/trades", "offset"))
+    assert records > 0
+    assert len(column("silver/trades", "trade_id")) == records
+    assert sum(column("gold/ohlcv_1m", "trade_count").to_pylist()) == records
+
+
+def seconds(text):
+    return int(re.fullmatch(r"(\d+)s", text)[1])
+
+
+def test_ports_are_published_on_loopback_only():
+    published = [port for service in COMPOSE.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published), published
+
+
+def test_images_are_pinned():
+    for name, service in COMPOSE.items():
+        assert "build" in service or re.search(r":\d+\.\d+", service["image"]), name
