@@ -62,7 +62,7 @@ def test_deltalake(lake, expected):
 
 def test_duckdb(lake, expected):
     name, columns, want = expected
-    connection = duckdb.connect(config={"TimeZone": "UTC"})
+    connection = duckdb.connect()
     folder = pathlib.Path(duckdb_extension_delta.__file__).parent
     connection.load_extension(str(next(folder.glob(f"extensions/v{duckdb.__version__}/delta.duckdb_extension"))))
     table = connection.execute("SELECT * FROM delta_scan(?)", [lake.table_path(name)]).to_arrow_table()
