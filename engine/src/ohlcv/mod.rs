@@ -1,0 +1,14 @@
+//! `ohlcv(ts, seq, trade_id, price, qty, side, count)`: one bar from the trades of one window, in one pass and exactly.
+//!
+//! Reading order: `trades` is the input, `bar` folds it, `wide` holds the sums, `state` and `result` are what a bar looks like between
+//! two steps of a plan and at its end; `udaf` and `groups` are the face that DataFusion sees. The order of the input never matters.
+
+pub mod trades;
+pub mod wide;
+pub mod bar;
+pub mod state;
+pub mod result;
+pub mod udaf;
+pub mod groups;
+
+pub use udaf::{ohlcv_udaf, register};
