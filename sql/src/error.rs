@@ -23,6 +23,9 @@ pub enum Error {
     Invalid(String),
     #[error("table {table} does not exist in the lake at {lake}; start `ticklake ingest` or `ticklake up` on it first")]
     TableNotFound { table: TableName, lake: String },
+    /// The whole lake does not answer, or refuses us.
+    #[error("cannot reach the lake at {lake}: {advice}")]
+    Unreachable { lake: String, advice: &'static str, #[source] source: object_store::Error },
     #[error("{what} at {location}")]
     Store { what: &'static str, location: String, #[source] source: object_store::Error },
     #[error("{what} of table {table}")]
@@ -39,6 +42,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) => ErrorKind::Invalid,
+            Error::Unreachable { source, .. } => match source {
+                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => ErrorKind::Invalid,
+                _ => ErrorKind::Retry,
+            },
             Error::TableNotFound { .. } => ErrorKind::NotFound,
             Error::Store { .. } | Error::Delta { .. } => ErrorKind::Retry,
             Error::Parquet { .. } | Error::Data { .. } => ErrorKind::Data,

@@ -1,8 +1,20 @@
 //! A lake: the folder or bucket prefix under which every table lies, and the one place that opens or creates them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 
-use crate::{Clock, Error, Result, Table, TableName};
+use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use tokio::sync::watch;
+use url::Url;
+
+use crate::ddl::TableSpec;
+use crate::log_state::LogState;
+use crate::store::Location;
+use crate::{Clock, Error, Result, Table, TableName, create, probe, tables};
 
 /// How a write to local disk is made durable before it counts as done. Object stores are durable by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,47 +26,186 @@ pub enum Durability {
     Os,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct LakeOptions {
-    /// object_store keys, e.g. `aws_endpoint`, `aws_access_key_id`, `aws_allow_http`.
+    /// object_store keys, e.g. `aws_endpoint`, `aws_access_key_id`, `aws_allow_http`; AWS_* environment keys pass as they are.
     pub storage: BTreeMap<String, String>,
     pub durability: Durability,
+    /// Partition columns of silver.trades and gold.ohlcv_*, applied when a table is created. Empty: those of the definition.
+    pub partition_columns: BTreeMap<TableName, Vec<String>>,
+}
+
+impl std::fmt::Debug for LakeOptions {
+    /// Names the storage options, never their values: they hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keys: Vec<_> = self.storage.keys().collect();
+        f.debug_struct("LakeOptions")
+            .field("storage", &keys)
+            .field("durability", &self.durability)
+            .field("partition_columns", &self.partition_columns)
+            .finish()
+    }
 }
 
 /// Cheap to clone; clones share the store and the commit wake-ups of this process.
 #[derive(Debug, Clone)]
-pub struct Lake {}
+pub struct Lake(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    uri: String,
+    location: Location,
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    options: LakeOptions,
+    clock: Clock,
+    committed: Mutex<HashMap<TableName, watch::Sender<u64>>>,
+}
 
 impl Lake {
     /// `uri` is a folder, `file://...` or `s3://bucket/prefix`. Touches nothing yet.
-    pub fn open(_uri: &str, _options: LakeOptions, _clock: Clock) -> Result<Self> {
-        Err(Error::Internal("not built yet".into()))
+    pub fn open(uri: &str, options: LakeOptions, clock: Clock) -> Result<Self> {
+        let location = Location::open(uri, &options.storage, options.durability)?;
+        Self::over(uri, location, options, clock)
+    }
+
+    /// A lake over a store of the caller's, `url` being its address in it: tests put their faults here.
+    pub fn with_store(url: &str, root: Arc<dyn ObjectStore>, options: LakeOptions, clock: Clock) -> Result<Self> {
+        let mut parsed = Url::parse(url).map_err(|e| Error::Invalid(format!("lake address {url} is not valid: {e}")))?;
+        if !parsed.path().ends_with('/') {
+            parsed.set_path(&format!("{}/", parsed.path()));
+        }
+        let local = parsed.scheme() == "file";
+        Self::over(url, Location { url: parsed, root, local }, options, clock)
+    }
+
+    fn over(uri: &str, location: Location, options: LakeOptions, clock: Clock) -> Result<Self> {
+        let prefix = Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("lake address {uri}: {e}")))?;
+        let store = Arc::new(PrefixStore::new(location.root.clone(), prefix.clone()));
+        let committed = Mutex::default();
+        Ok(Self(Arc::new(Shared { uri: uri.to_owned(), location, store, prefix, options, clock, committed })))
     }
 
     pub fn uri(&self) -> &str {
-        ""
+        &self.0.uri
     }
+
     pub fn clock(&self) -> &Clock {
-        unimplemented!()
+        &self.0.clock
     }
+
+    pub(crate) fn is_local(&self) -> bool {
+        self.0.location.local
+    }
+
     /// Proves that the store refuses a second conditional put; call once in every role that writes.
     pub async fn probe(&self) -> Result<()> {
-        Err(Error::Internal("not built yet".into()))
+        probe::probe(self).await
     }
+
     /// Opens the table, creating it from its definition where it does not exist. Racing creators end with one table.
-    pub async fn create_table(&self, _name: &TableName) -> Result<Table> {
-        Err(Error::Internal("not built yet".into()))
+    pub async fn create_table(&self, name: &TableName) -> Result<Table> {
+        let (spec, log_store) = (self.spec(name)?, self.log_store(name)?);
+        let state = match self.read_state(name, &log_store).await? {
+            Some(state) => state,
+            None => {
+                create::create(self, &spec, &log_store).await?;
+                self.read_state(name, &log_store).await?.ok_or_else(|| Error::Data {
+                    table: name.clone(),
+                    message: "was created but cannot be read back: the store does not show what was written".into(),
+                })?
+            }
+        };
+        self.checked(spec, log_store, state)
     }
+
     /// Opens a table that must exist (`Error::TableNotFound` otherwise).
-    pub async fn table(&self, _name: &TableName) -> Result<Table> {
-        Err(Error::Internal("not built yet".into()))
+    pub async fn table(&self, name: &TableName) -> Result<Table> {
+        let (spec, log_store) = (self.spec(name)?, self.log_store(name)?);
+        match self.read_state(name, &log_store).await? {
+            Some(state) => self.checked(spec, log_store, state),
+            None => Err(Error::TableNotFound { table: name.clone(), lake: self.uri().to_owned() }),
+        }
     }
+
     /// Every table of the contract that exists in this lake, in data-flow order (gold intervals as found).
     pub async fn tables(&self) -> Result<Vec<Table>> {
-        Err(Error::Internal("not built yet".into()))
+        let gold = Path::from("gold");
+        let listed = self.0.store.list_with_delimiter(Some(&gold)).await.map_err(|e| self.unreachable(e))?;
+        let gold = listed.common_prefixes.iter().filter_map(|path| TableName::parse(&format!("gold.{}", path.filename()?)).ok());
+        let mut gold: Vec<_> = gold.filter(|name| name.ohlcv_interval().is_some()).collect();
+        gold.sort();
+        let mut found = Vec::new();
+        for name in tables::fixed().into_iter().chain(gold) {
+            match self.table(&name).await {
+                Ok(table) => found.push(table),
+                Err(Error::TableNotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
+
     /// The store rooted at the lake (for `_ticklake/...` files such as heartbeats and probes).
-    pub fn object_store(&self) -> std::sync::Arc<dyn object_store::ObjectStore> {
-        unimplemented!()
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        self.0.store.clone()
+    }
+
+    fn spec(&self, name: &TableName) -> Result<Arc<TableSpec>> {
+        let spec = tables::spec(name)?;
+        match self.0.options.partition_columns.get(name) {
+            Some(columns) if !columns.is_empty() => {
+                let columns: Vec<_> = columns.iter().map(String::as_str).collect();
+                spec.partitioned_by(&columns).map(Arc::new)
+            }
+            _ => Ok(spec),
+        }
+    }
+
+    fn log_store(&self, name: &TableName) -> Result<LogStoreRef> {
+        let path = format!("{}/", name.path());
+        let url = self.0.location.url.join(&path).map_err(|e| Error::Internal(format!("address of table {name}: {e}")))?;
+        let prefix = name.path().split('/').fold(self.0.prefix.clone(), |path, part| path.join(part));
+        let store = Arc::new(PrefixStore::new(self.0.location.root.clone(), prefix));
+        Ok(default_logstore(store, self.0.location.root.clone(), &url, &StorageConfig::default()))
+    }
+
+    async fn read_state(&self, name: &TableName, log_store: &LogStoreRef) -> Result<Option<LogState>> {
+        LogState::read(name, log_store).await.map_err(|error| match error {
+            Error::Store { source, .. } => self.unreachable(source),
+            other => other,
+        })
+    }
+
+    fn checked(&self, spec: Arc<TableSpec>, log_store: LogStoreRef, state: LogState) -> Result<Table> {
+        let spec = create::check(&spec, &state)?;
+        let committed = self.committed(&spec.name, state.version);
+        Ok(Table::new(self.clone(), spec, log_store, committed))
+    }
+
+    fn committed(&self, name: &TableName, version: u64) -> watch::Sender<u64> {
+        let mut senders = self.0.committed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        senders.entry(name.clone()).or_insert_with(|| watch::Sender::new(version)).clone()
+    }
+
+    /// The sentence a user gets when the lake does not answer.
+    pub(crate) fn unreachable(&self, source: object_store::Error) -> Error {
+        use object_store::Error as Store;
+        let advice = match (&source, self.is_local()) {
+            (Store::PermissionDenied { .. }, true) => "give this user the right to read and write the folder, or name another one",
+            (Store::PermissionDenied { .. } | Store::Unauthenticated { .. }, false) => {
+                "check the access key, the secret and the bucket's policy"
+            }
+            (Store::NotFound { .. }, false) => "create the bucket, or check its name and the endpoint",
+            (_, true) => "check the disk and the folder's permissions",
+            (_, false) => "check the endpoint, the bucket's name and the network",
+        };
+        Error::Unreachable { lake: self.uri().to_owned(), advice, source }
+    }
+
+    /// Removes nothing but what the caller names; used to clean up after a probe.
+    pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
+        let one = futures::stream::iter([Ok(path.clone())]);
+        self.0.store.delete_stream(Box::pin(one)).try_for_each(|_| async { Ok(()) }).await
     }
 }

@@ -3,20 +3,31 @@
 //! Reading order: `ddl` and `tables` say what a table is, `lake` and `table` open it, `data_file` writes rows,
 //! `commit` makes them visible, `log` reads what others committed. No program logic: what to write is the callers' business.
 
-pub mod clock;
-pub mod commit;
-pub mod data_file;
 pub mod ddl;
+pub mod tables;
+pub mod models;
+
+pub mod lake;
+pub mod table;
+mod create;
+mod local_disk;
+mod log_state;
+mod probe;
+mod store;
+
+pub mod data_file;
+pub mod commit;
+pub mod log;
+
+pub mod clock;
 pub mod decimal;
 pub mod error;
-pub mod lake;
-pub mod log;
-pub mod models;
-pub mod table;
-pub mod tables;
 
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};
 pub use lake::{Durability, Lake, LakeOptions};
 pub use table::Table;
 pub use tables::TableName;
+
+/// `engineInfo` of every commit, `created_by` of every data file.
+pub(crate) const ENGINE_INFO: &str = concat!("ticklake/", env!("CARGO_PKG_VERSION"));

@@ -4,40 +4,99 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use deltalake::DeltaTable;
-use deltalake::logstore::LogStoreRef;
+use deltalake::logstore::{LogStoreRef, commit_uri_from_version};
 use tokio::sync::watch;
 
 use crate::ddl::TableSpec;
-use crate::{Error, Result, TableName};
+use crate::log_state::{LogState, checkpoint_hint, delta_error, exists};
+use crate::{Clock, Error, Lake, Result, TableName};
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Table {}
+pub struct Table {
+    lake: Lake,
+    spec: Arc<TableSpec>,
+    log_store: LogStoreRef,
+    committed: watch::Sender<u64>,
+}
 
 impl Table {
-    pub fn name(&self) -> &TableName {
-        unimplemented!()
+    pub(crate) fn new(lake: Lake, spec: Arc<TableSpec>, log_store: LogStoreRef, committed: watch::Sender<u64>) -> Self {
+        Self { lake, spec, log_store, committed }
     }
+
+    pub fn name(&self) -> &TableName {
+        &self.spec.name
+    }
+    /// The definition, with the partition columns that this table was created with.
     pub fn spec(&self) -> &Arc<TableSpec> {
-        unimplemented!()
+        &self.spec
+    }
+    pub fn lake(&self) -> &Lake {
+        &self.lake
     }
     pub fn log_store(&self) -> &LogStoreRef {
-        unimplemented!()
+        &self.log_store
     }
+    pub(crate) fn clock(&self) -> &Clock {
+        self.lake.clock()
+    }
+
     /// Loads the state at `version`, or the newest. Costs a log replay: writers use [`crate::commit::Committer`], tailers [`crate::log`].
-    pub async fn load(&self, _version: Option<u64>) -> Result<DeltaTable> {
-        Err(Error::Internal("not built yet".into()))
+    pub async fn load(&self, version: Option<u64>) -> Result<DeltaTable> {
+        let mut table = DeltaTable::new(self.log_store.clone());
+        let loaded = match version {
+            Some(version) => table.load_version(version).await,
+            None => table.load().await,
+        };
+        loaded.map_err(|e| delta_error("cannot load the state", self.name(), e))?;
+        Ok(table)
     }
+
     /// Newest version, probing upwards from `from` (a version known to exist) without a listing.
-    pub async fn latest_version(&self, _from: Option<u64>) -> Result<u64> {
-        Err(Error::Internal("not built yet".into()))
+    pub async fn latest_version(&self, from: Option<u64>) -> Result<u64> {
+        let from = match from {
+            Some(from) => from,
+            None => checkpoint_hint(&self.log_store).await?.map_or(0, |(version, _)| version),
+        };
+        // Gallop while entries are there, then halve the span: a log has no holes above a version that exists.
+        let (mut newest, mut step) = (from, 1);
+        while self.has_entry(newest + step).await? {
+            newest += step;
+            step *= 2;
+        }
+        while step > 1 {
+            step /= 2;
+            if self.has_entry(newest + step).await? {
+                newest += step;
+            }
+        }
+        Ok(newest)
     }
+
     /// All txn positions (app id -> version) at the newest version, and that version.
     pub async fn positions(&self) -> Result<(u64, HashMap<String, i64>)> {
-        Err(Error::Internal("not built yet".into()))
+        let state = self.state().await?;
+        Ok((state.version, state.positions))
     }
+
     /// Newest version committed by this process's own writers; wakes refreshes and snapshots without polling.
+    /// Starts at the version found when this process first opened the table.
     pub fn committed(&self) -> watch::Receiver<u64> {
-        unimplemented!()
+        self.committed.subscribe()
+    }
+
+    pub(crate) fn note_commit(&self, version: u64) {
+        self.committed.send_if_modified(|newest| std::mem::replace(newest, version.max(*newest)) < version);
+    }
+
+    pub(crate) async fn state(&self) -> Result<LogState> {
+        let lake = || self.lake.uri().to_owned();
+        let state = LogState::read(self.name(), &self.log_store).await?;
+        state.ok_or_else(|| Error::TableNotFound { table: self.name().clone(), lake: lake() })
+    }
+
+    pub(crate) async fn has_entry(&self, version: u64) -> Result<bool> {
+        exists(&self.log_store, &commit_uri_from_version(Some(version))).await
     }
 }

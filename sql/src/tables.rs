@@ -6,6 +6,12 @@ use std::sync::Arc;
 use crate::ddl::TableSpec;
 use crate::{Error, Result};
 
+const BRONZE_TRADES: &str = include_str!("../tables/bronze_trades.sql");
+const BRONZE_DEAD_LETTERS: &str = include_str!("../tables/bronze_dead_letters.sql");
+const SILVER_TRADES: &str = include_str!("../tables/silver_trades.sql");
+const SILVER_QUARANTINE: &str = include_str!("../tables/silver_quarantine.sql");
+const GOLD_OHLCV: &str = include_str!("../tables/gold_ohlcv.sql");
+
 /// `schema.table`, e.g. `bronze.trades`. In the lake it lies at `<lake>/<schema>/<table>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
@@ -36,8 +42,14 @@ impl TableName {
     }
 
     /// Parses `schema.table`; letters, digits and underscores only.
-    pub fn parse(_text: &str) -> Result<Self> {
-        Err(Error::Internal("not built yet".into()))
+    pub fn parse(text: &str) -> Result<Self> {
+        let word = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match text.split_once('.') {
+            Some((schema, table)) if word(schema) && word(table) => Ok(Self::new(schema, table)),
+            _ => Err(Error::Invalid(format!(
+                "{text:?} is no table name: write schema.table with letters, digits and underscores, e.g. silver.trades"
+            ))),
+        }
     }
 
     pub fn schema(&self) -> &str {
@@ -50,6 +62,12 @@ impl TableName {
     pub fn path(&self) -> String {
         format!("{}/{}", self.schema, self.table)
     }
+    /// `1m` of `gold.ohlcv_1m`; `None` for every other table.
+    pub fn ohlcv_interval(&self) -> Option<&str> {
+        let interval = self.table.strip_prefix("ohlcv_").filter(|_| self.schema == "gold")?;
+        let unit = interval.strip_suffix(['s', 'm', 'h', 'd', 'w'])?;
+        (!unit.is_empty() && unit.bytes().all(|b| b.is_ascii_digit())).then_some(interval)
+    }
 }
 
 impl fmt::Display for TableName {
@@ -58,7 +76,64 @@ impl fmt::Display for TableName {
     }
 }
 
+/// The tables of the contract with fixed names, in data-flow order; gold's follow.
+pub fn fixed() -> [TableName; 4] {
+    [TableName::bronze_trades(), TableName::bronze_dead_letters(), TableName::silver_trades(), TableName::silver_quarantine()]
+}
+
 /// The definition of a table, from the text under `sql/tables/`.
-pub fn spec(_name: &TableName) -> Result<Arc<TableSpec>> {
-    Err(Error::Internal("not built yet".into()))
+pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
+    let ddl = match (name.schema(), name.table()) {
+        ("bronze", "trades") => BRONZE_TRADES,
+        ("bronze", "dead_letters") => BRONZE_DEAD_LETTERS,
+        ("silver", "trades") => SILVER_TRADES,
+        ("silver", "quarantine") => SILVER_QUARANTINE,
+        _ if name.ohlcv_interval().is_some() => GOLD_OHLCV,
+        _ => {
+            return Err(Error::Invalid(format!(
+                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine and gold.ohlcv_<interval>, e.g. gold.ohlcv_1m"
+            )));
+        }
+    };
+    TableSpec::parse(name, ddl).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_definition_parses() {
+        for name in fixed().into_iter().chain([TableName::gold_ohlcv("1m")]) {
+            let spec = spec(&name).unwrap();
+            assert_eq!(spec.partition_columns.len(), 1, "{name}");
+            assert_eq!(spec.property_u64("delta.checkpointInterval"), Some(100), "{name}");
+            assert!(!spec.comment.is_empty());
+            assert!(spec.schema.fields().iter().all(|f| !f.metadata()["comment"].is_empty()));
+            for forbidden in ["delta.setTransactionRetentionDuration", "delta.appendOnly"] {
+                assert!(!spec.properties.contains_key(forbidden), "{name} sets {forbidden}");
+            }
+        }
+    }
+
+    #[test]
+    fn sort_and_partition_columns_are_the_contracts() {
+        let silver = spec(&TableName::silver_trades()).unwrap();
+        assert_eq!(silver.partition_columns, ["date"]);
+        assert_eq!(silver.sort_columns, ["symbol", "ts", "seq"]);
+        assert_eq!(silver.partitioned_by(&["symbol", "date"]).unwrap().file_schema().fields().len(), 21);
+        assert_eq!(spec(&TableName::gold_ohlcv("5m")).unwrap().sort_columns, ["symbol", "window_start"]);
+        assert!(spec(&TableName::bronze_trades()).unwrap().sort_columns.is_empty());
+    }
+
+    #[test]
+    fn names_are_checked() {
+        assert_eq!(TableName::parse("gold.ohlcv_1h").unwrap(), TableName::gold_ohlcv("1h"));
+        for bad in ["trades", "a.b.c", "../x.y", "a.", "a.b c"] {
+            assert!(TableName::parse(bad).is_err(), "{bad}");
+        }
+        for unknown in ["gold.ohlcv_", "gold.ohlcv_m", "gold.bars", "silver.ohlcv_1m"] {
+            assert!(spec(&TableName::parse(unknown).unwrap()).is_err(), "{unknown}");
+        }
+    }
 }

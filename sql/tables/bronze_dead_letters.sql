@@ -15,9 +15,9 @@ CREATE TABLE bronze.dead_letters (
   ingested_at    TIMESTAMP NOT NULL COMMENT 'time of the write, UTC',
   ingest_date    DATE      NOT NULL COMMENT 'UTC date of ingested_at'
 )
-USING DELTA
-PARTITIONED BY (ingest_date)
 COMMENT 'every record that does not decode'
+PARTITIONED BY (ingest_date)
+USING DELTA
 TBLPROPERTIES (
   'delta.logRetentionDuration' = 'interval 7 days',
   'delta.deletedFileRetentionDuration' = 'interval 7 days',

@@ -27,10 +27,10 @@ CREATE TABLE gold.ohlcv (
   computed_at            TIMESTAMP      NOT NULL COMMENT 'time of the computation, UTC',
   date                   DATE           NOT NULL COMMENT 'UTC date of window_start'
 )
-USING DELTA
+COMMENT 'one bar per traded window'
 PARTITIONED BY (date)
 CLUSTERED BY (symbol) SORTED BY (symbol, window_start) INTO 1 BUCKETS
-COMMENT 'one bar per traded window'
+USING DELTA
 TBLPROPERTIES (
   'delta.logRetentionDuration' = 'interval 7 days',
   'delta.deletedFileRetentionDuration' = 'interval 7 days',

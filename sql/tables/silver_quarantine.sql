@@ -26,9 +26,9 @@ CREATE TABLE silver.quarantine (
   ingested_at  TIMESTAMP NOT NULL COMMENT 'time of the write to bronze, UTC',
   ingest_date  DATE      NOT NULL COMMENT 'UTC date of ingested_at'
 )
-USING DELTA
-PARTITIONED BY (ingest_date)
 COMMENT 'decoded trades that broke a rule'
+PARTITIONED BY (ingest_date)
+USING DELTA
 TBLPROPERTIES (
   'delta.logRetentionDuration' = 'interval 7 days',
   'delta.deletedFileRetentionDuration' = 'interval 7 days',

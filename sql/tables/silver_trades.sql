@@ -26,10 +26,10 @@ CREATE TABLE silver.trades (
   ingested_at  TIMESTAMP      NOT NULL COMMENT 'time of the write to bronze, UTC',
   date         DATE           NOT NULL COMMENT 'UTC date of ts'
 )
-USING DELTA
+COMMENT 'valid trades, each once'
 PARTITIONED BY (date)
 CLUSTERED BY (symbol) SORTED BY (symbol, ts, seq) INTO 1 BUCKETS
-COMMENT 'valid trades, each once'
+USING DELTA
 TBLPROPERTIES (
   'delta.logRetentionDuration' = 'interval 7 days',
   'delta.deletedFileRetentionDuration' = 'interval 7 days',
