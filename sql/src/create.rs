@@ -20,7 +20,9 @@ const MIN_WRITER_VERSION: i32 = 2;
 /// Puts version 0. Another creator may win: then its version 0 stands.
 pub(crate) async fn create(lake: &Lake, spec: &TableSpec, log_store: &LogStoreRef) -> Result<()> {
     let entry = first_entry(spec, lake.clock().now().timestamp_millis())?;
-    let put = log_store.write_commit_entry(0, CommitOrBytes::LogBytes(entry.into()), uuid::Uuid::new_v4()).await;
+    let put = log_store
+        .write_commit_entry(0, CommitOrBytes::LogBytes(entry.into()), uuid::Uuid::new_v4())
+        .await;
     match put {
         Ok(()) => {
             tracing::info!(table = %spec.name, "table created");
@@ -28,13 +30,21 @@ pub(crate) async fn create(lake: &Lake, spec: &TableSpec, log_store: &LogStoreRe
         }
         Err(TransactionError::VersionAlreadyExists(_)) => Ok(()),
         Err(TransactionError::ObjectStore { source }) => Err(lake.unreachable(source)),
-        Err(other) => Err(Error::Delta { what: "cannot create the log", table: spec.name.clone(), source: Box::new(other.into()) }),
+        Err(other) => Err(Error::Delta {
+            what: "cannot create the log",
+            table: spec.name.clone(),
+            source: Box::new(other.into()),
+        }),
     }
 }
 
 fn first_entry(spec: &TableSpec, now_ms: i64) -> Result<String> {
     let internal = |why: String| Error::Internal(format!("schema of table {}: {why}", spec.name));
-    let schema: StructType = spec.schema.as_ref().try_into_kernel().map_err(|e| internal(format!("{e}")))?;
+    let schema: StructType = spec
+        .schema
+        .as_ref()
+        .try_into_kernel()
+        .map_err(|e| internal(format!("{e}")))?;
     let schema_string = serde_json::to_string(&schema).map_err(|e| internal(e.to_string()))?;
     let info = json!({"commitInfo": {
         "timestamp": now_ms,
@@ -42,7 +52,8 @@ fn first_entry(spec: &TableSpec, now_ms: i64) -> Result<String> {
         "operationParameters": {},
         "engineInfo": crate::ENGINE_INFO,
     }});
-    let protocol = json!({"protocol": {"minReaderVersion": MIN_READER_VERSION, "minWriterVersion": MIN_WRITER_VERSION}});
+    let protocol =
+        json!({"protocol": {"minReaderVersion": MIN_READER_VERSION, "minWriterVersion": MIN_WRITER_VERSION}});
     let metadata = json!({"metaData": {
         "id": uuid::Uuid::new_v4().to_string(),
         "name": spec.name.to_string(),
@@ -58,29 +69,58 @@ fn first_entry(spec: &TableSpec, now_ms: i64) -> Result<String> {
 
 /// The definition as the table has it, or what differs. The partition columns are the table's own: they are a setting at creation.
 pub(crate) fn check(spec: &Arc<TableSpec>, state: &LogState) -> Result<Arc<TableSpec>> {
-    let differs = |message: String| Error::Data { table: spec.name.clone(), message };
+    let differs = |message: String| Error::Data {
+        table: spec.name.clone(),
+        message,
+    };
     state.check_writable(&spec.name)?;
     let stored: StructType =
         serde_json::from_str(&state.schema_string).map_err(|e| differs(format!("its schema cannot be read: {e}")))?;
-    let stored: Schema = (&stored).try_into_arrow().map_err(|e| differs(format!("its schema cannot be read: {e}")))?;
+    let stored: Schema = (&stored)
+        .try_into_arrow()
+        .map_err(|e| differs(format!("its schema cannot be read: {e}")))?;
     for wanted in spec.schema.fields() {
         let name = wanted.name();
         let Ok(found) = stored.field_with_name(name) else {
-            return Err(differs(format!("column {name} is missing; the table was made by another version, or by hand")));
+            return Err(differs(format!(
+                "column {name} is missing; the table was made by another version, or by hand"
+            )));
         };
         if !same_type(wanted.data_type(), found.data_type()) {
-            return Err(differs(format!("column {name} is {}, the definition says {}", found.data_type(), wanted.data_type())));
+            return Err(differs(format!(
+                "column {name} is {}, the definition says {}",
+                found.data_type(),
+                wanted.data_type()
+            )));
         }
         if wanted.is_nullable() != found.is_nullable() {
             let null = |nullable| if nullable { "nullable" } else { "NOT NULL" };
-            return Err(differs(format!("column {name} is {}, the definition says {}", null(found.is_nullable()), null(wanted.is_nullable()))));
+            return Err(differs(format!(
+                "column {name} is {}, the definition says {}",
+                null(found.is_nullable()),
+                null(wanted.is_nullable())
+            )));
         }
     }
-    if let Some(extra) = stored.fields().iter().find(|f| spec.schema.field_with_name(f.name()).is_err()) {
+    if let Some(extra) = stored
+        .fields()
+        .iter()
+        .find(|f| spec.schema.field_with_name(f.name()).is_err())
+    {
         return Err(differs(format!("column {} is not in the definition", extra.name())));
     }
-    if let Some((wanted, found)) = spec.schema.fields().iter().zip(stored.fields()).find(|(w, f)| w.name() != f.name()) {
-        return Err(differs(format!("column {} stands where the definition has {}", found.name(), wanted.name())));
+    if let Some((wanted, found)) = spec
+        .schema
+        .fields()
+        .iter()
+        .zip(stored.fields())
+        .find(|(w, f)| w.name() != f.name())
+    {
+        return Err(differs(format!(
+            "column {} stands where the definition has {}",
+            found.name(),
+            wanted.name()
+        )));
     }
     if state.partition_columns == spec.partition_columns {
         return Ok(spec.clone());

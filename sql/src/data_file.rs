@@ -1,11 +1,31 @@
 //! Parquet data files: rows in, an Add action with full statistics out. Nothing is visible before [`crate::commit`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use arrow::array::Array;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use deltalake::kernel::Add;
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, WriteMultipart};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
-use crate::{Error, Result, Table};
+use crate::log_state::store_error;
+use crate::{Error, Result, Table, TableName, statistics};
+
+/// Larger files go up in parts: object stores take a single put of a few GiB at most, and a failed part is repeated alone.
+const MULTIPART_BYTES: usize = 64 << 20;
+const PART_BYTES: usize = 16 << 20;
+
+/// Text that hardly ever repeats: a dictionary of it is hashed first and thrown away later.
+const UNREPEATED_TEXT: [&str; 2] = ["trade_id", "ref_trade_id"];
 
 #[derive(Debug, Clone, Copy)]
 pub struct FileOptions {
@@ -17,13 +37,172 @@ pub struct FileOptions {
 
 impl Default for FileOptions {
     fn default() -> Self {
-        Self { zstd_level: 1, row_group_rows: 1 << 20 }
+        Self {
+            zstd_level: 1,
+            row_group_rows: 1 << 20,
+        }
     }
 }
 
 /// Encodes `batches` (of `spec.file_schema()`) into one Parquet file of one partition, uploads it, syncs it as the lake's durability asks.
 /// `partition_values`: column -> value as text (`2026-11-21`). The Add says dataChange=true; set what else it needs afterwards.
 /// CPU-bound part runs on the blocking pool.
-pub async fn write(_table: &Table, _partition_values: BTreeMap<String, String>, _batches: Vec<RecordBatch>, _options: FileOptions) -> Result<Add> {
-    Err(Error::Internal("not built yet".into()))
+pub async fn write(
+    table: &Table,
+    partition_values: BTreeMap<String, String>,
+    batches: Vec<RecordBatch>,
+    options: FileOptions,
+) -> Result<Add> {
+    let spec = table.spec().clone();
+    let folder = partition_folder(table.name(), &spec.partition_columns, &partition_values)?;
+    let name = format!("{folder}part-{}.zstd.parquet", uuid::Uuid::new_v4());
+    let encode = move || encode(&spec.name, &spec.file_schema(), &batches, options);
+    let (bytes, stats) = tokio::task::spawn_blocking(encode)
+        .await
+        .map_err(|e| Error::Internal(format!("encoding a data file failed: {e}")))??;
+    let size = bytes.len() as i64;
+    let path = Path::parse(&name).map_err(|e| Error::Internal(format!("name of a data file: {e}")))?;
+    upload(table, &path, bytes)
+        .await
+        .map_err(|e| store_error("cannot write the data file", &path, e))?;
+    Ok(Add {
+        path: name,
+        partition_values: partition_values
+            .into_iter()
+            .map(|(column, value)| (column, Some(value)))
+            .collect(),
+        size,
+        modification_time: table.clock().now().timestamp_millis(),
+        data_change: true,
+        stats: Some(stats),
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    })
+}
+
+async fn upload(table: &Table, path: &Path, bytes: Bytes) -> object_store::Result<()> {
+    let store = table.log_store().object_store(None);
+    if bytes.len() <= MULTIPART_BYTES || table.lake().is_local() {
+        return store.put(path, bytes.into()).await.map(drop);
+    }
+    let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, PART_BYTES);
+    upload.put(bytes);
+    upload.finish().await.map(drop)
+}
+
+/// The file's bytes and the text of its statistics.
+fn encode(
+    table: &TableName,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    options: FileOptions,
+) -> Result<(Bytes, String)> {
+    let failed = |source: ParquetError| Error::Parquet {
+        what: "cannot encode a data file",
+        table: table.clone(),
+        source,
+    };
+    let mut rows = 0;
+    let mut nulls: HashMap<&str, usize> = HashMap::new();
+    let properties = properties(schema, options).map_err(failed)?;
+    // Delta's schema is in the log; a second one in Arrow's own terms would only be read by tools that skip the log.
+    let arrow = ArrowWriterOptions::new()
+        .with_properties(properties)
+        .with_skip_arrow_metadata(true);
+    let mut bytes = Vec::with_capacity(batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() / 4);
+    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, schema.clone(), arrow).map_err(failed)?;
+    for batch in batches {
+        // Checks names by position, types, and that NOT NULL columns hold none.
+        let same_names = batch
+            .schema_ref()
+            .fields()
+            .iter()
+            .map(|f| f.name())
+            .eq(schema.fields().iter().map(|f| f.name()));
+        let batch = if same_names {
+            RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|e| e.to_string())
+        } else {
+            Err("its columns have other names".to_owned())
+        }
+        .map_err(|why| Error::Invalid(format!("rows do not fit the data files of table {table}: {why}")))?;
+        rows += batch.num_rows();
+        for (field, column) in schema.fields().iter().zip(batch.columns()) {
+            *nulls.entry(field.name()).or_default() += column.null_count();
+        }
+        writer.write(&batch).map_err(failed)?;
+    }
+    if rows == 0 {
+        return Err(Error::Invalid(format!(
+            "a data file of table {table} needs at least one row"
+        )));
+    }
+    let footer: ParquetMetaData = writer.close().map_err(failed)?;
+    let stats = statistics::to_json(schema, rows, &nulls, &footer);
+    Ok((bytes.into(), stats))
+}
+
+fn properties(schema: &SchemaRef, options: FileOptions) -> Result<WriterProperties, ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_created_by(crate::ENGINE_INFO.to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(options.zstd_level)?))
+        .set_max_row_group_row_count(Some(options.row_group_rows))
+        // The Add's statistics come from the footer: they must not be cut there.
+        .set_statistics_truncate_length(None);
+    for field in schema.fields() {
+        let column = ColumnPath::new(vec![field.name().clone()]);
+        properties = match field.data_type() {
+            // Growing numbers: their differences are small where a dictionary of them overflows.
+            DataType::Int64 | DataType::Timestamp(..) => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED),
+            DataType::Binary => properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, EnabledStatistics::None),
+            DataType::Utf8 if UNREPEATED_TEXT.contains(&field.name().as_str()) => {
+                properties.set_column_dictionary_enabled(column, false)
+            }
+            _ => properties,
+        };
+    }
+    Ok(properties.build())
+}
+
+/// `date=2026-11-21/`, one level a partition column.
+fn partition_folder(table: &TableName, columns: &[String], values: &BTreeMap<String, String>) -> Result<String> {
+    if values.len() != columns.len() {
+        return Err(Error::Invalid(format!(
+            "a data file of table {table} needs the partition values {}",
+            columns.join(", ")
+        )));
+    }
+    let mut folder = String::new();
+    for column in columns {
+        let value = values.get(column).filter(|v| !v.is_empty());
+        let value = value.ok_or_else(|| {
+            Error::Invalid(format!(
+                "a data file of table {table} needs a value for partition column {column}"
+            ))
+        })?;
+        folder.push_str(column);
+        folder.push('=');
+        escape(value, &mut folder);
+        folder.push('/');
+    }
+    Ok(folder)
+}
+
+/// Hive's escaping of partition values: what cannot stand in a folder's name becomes %XX.
+fn escape(value: &str, folder: &mut String) {
+    for c in value.chars() {
+        if c.is_ascii_control() || "\"#%'*/:=?\\{[]^~|<>`".contains(c) || !c.is_ascii() {
+            for byte in c.to_string().bytes() {
+                folder.push_str(&format!("%{byte:02X}"));
+            }
+        } else {
+            folder.push(c);
+        }
+    }
 }

@@ -36,7 +36,12 @@ impl TableSpec {
         let (Some(Statement::CreateTable(table)), true) = (statements.pop(), statements.is_empty()) else {
             return Err(invalid("expected exactly one CREATE TABLE statement".into()));
         };
-        let fields = table.columns.iter().map(field).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let fields = table
+            .columns
+            .iter()
+            .map(field)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(invalid)?;
         let spec = Self {
             name: name.clone(),
             comment: comment(&table),
@@ -47,7 +52,9 @@ impl TableSpec {
         };
         for column in spec.partition_columns.iter().chain(&spec.sort_columns) {
             if spec.schema.field_with_name(column).is_err() {
-                return Err(invalid(format!("column {column} is not among the columns of the table")));
+                return Err(invalid(format!(
+                    "column {column} is not among the columns of the table"
+                )));
             }
         }
         Ok(spec)
@@ -88,7 +95,8 @@ impl TableSpec {
 
 fn field(column: &ColumnDef) -> Result<Field, String> {
     let name = &column.name.value;
-    let data_type = data_type(&column.data_type).ok_or_else(|| format!("column {name} has the unknown type {}", column.data_type))?;
+    let data_type = data_type(&column.data_type)
+        .ok_or_else(|| format!("column {name} has the unknown type {}", column.data_type))?;
     let (mut nullable, mut metadata) = (true, HashMap::new());
     for option in &column.options {
         match &option.option {
@@ -110,7 +118,9 @@ fn data_type(sql: &ast::DataType) -> Option<DataType> {
         ast::DataType::Boolean => DataType::Boolean,
         ast::DataType::Date => DataType::Date32,
         ast::DataType::Binary(None) => DataType::Binary,
-        ast::DataType::Timestamp(None, ast::TimezoneInfo::None) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        ast::DataType::Timestamp(None, ast::TimezoneInfo::None) => {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        }
         ast::DataType::Decimal(ExactNumberInfo::PrecisionAndScale(precision, scale)) => {
             let (precision, scale) = (u8::try_from(*precision).ok()?, i8::try_from(*scale).ok()?);
             (precision <= 38).then_some(DataType::Decimal128(precision, scale))?
@@ -143,14 +153,20 @@ fn sort_columns(table: &CreateTable) -> Vec<String> {
 }
 
 fn properties(table: &CreateTable) -> Result<BTreeMap<String, String>, String> {
-    let CreateTableOptions::TableProperties(options) = &table.table_options else { return Ok(BTreeMap::new()) };
+    let CreateTableOptions::TableProperties(options) = &table.table_options else {
+        return Ok(BTreeMap::new());
+    };
     let property = |option: &SqlOption| match option {
-        SqlOption::KeyValue { key, value: Expr::Value(value) } => {
-            value.value.clone().into_string().map(|text| (key.value.clone(), text))
-        }
+        SqlOption::KeyValue {
+            key,
+            value: Expr::Value(value),
+        } => value.value.clone().into_string().map(|text| (key.value.clone(), text)),
         _ => None,
     };
-    options.iter().map(|o| property(o).ok_or_else(|| format!("table property {o} is not of the form 'key' = 'text'"))).collect()
+    options
+        .iter()
+        .map(|o| property(o).ok_or_else(|| format!("table property {o} is not of the form 'key' = 'text'")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -158,7 +174,9 @@ mod tests {
     use super::*;
 
     fn check_error(ddl: &str, expected: &str) {
-        let error = TableSpec::parse(&TableName::silver_trades(), ddl).unwrap_err().to_string();
+        let error = TableSpec::parse(&TableName::silver_trades(), ddl)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected), "{error}");
     }
 
@@ -176,7 +194,10 @@ mod tests {
         assert_eq!(spec.sort_columns, ["a", "t"]);
         assert_eq!(spec.property_u64("delta.checkpointInterval"), Some(100));
         let a = spec.schema.field(0);
-        assert_eq!((a.data_type(), a.is_nullable(), a.metadata()["comment"].as_str()), (&DataType::Utf8, false, "it's"));
+        assert_eq!(
+            (a.data_type(), a.is_nullable(), a.metadata()["comment"].as_str()),
+            (&DataType::Utf8, false, "it's")
+        );
         assert_eq!(spec.schema.field(2).data_type(), &DataType::Decimal128(38, 22));
         assert!(spec.schema.field(3).is_nullable());
         assert_eq!(spec.file_schema().fields().len(), 4);
@@ -185,7 +206,10 @@ mod tests {
     #[test]
     fn a_broken_definition_names_its_fault() {
         check_error("CREATE TABLE x.y (a FLOAT)", "column a has the unknown type FLOAT");
-        check_error("CREATE TABLE x.y (a STRING) PARTITIONED BY (b)", "column b is not among");
+        check_error(
+            "CREATE TABLE x.y (a STRING) PARTITIONED BY (b)",
+            "column b is not among",
+        );
         check_error("SELECT 1", "expected exactly one CREATE TABLE");
     }
 }

@@ -20,7 +20,9 @@ const U64_DIGITS: usize = 19;
 /// Parses `text` as DECIMAL(precision, scale): `parse("1.50", 28, 12) == Ok(1_500_000_000_000)`. Trailing zeros and exponents pass when exact.
 pub fn parse(text: &str, precision: u8, scale: u8) -> Result<i128, DecimalError> {
     let number = Number::split(text.as_bytes()).ok_or(DecimalError::NotANumber)?;
-    let Some((first, last)) = number.significant() else { return Ok(0) };
+    let Some((first, last)) = number.significant() else {
+        return Ok(0);
+    };
     // The last significant digit has the value digit x 10^lowest; unscaled by `scale` it needs lowest + scale >= 0.
     let shift = number.power_of(last) + i64::from(scale);
     if number.power_of(first) + i64::from(scale) >= i64::from(precision) {
@@ -64,7 +66,12 @@ impl<'a> Number<'a> {
             [b'e' | b'E', rest @ ..] => exponent(rest)?,
             _ => return None,
         };
-        let number = Self { negative, whole, fraction, exponent };
+        let number = Self {
+            negative,
+            whole,
+            fraction,
+            exponent,
+        };
         // Zero has no magnitude: 0e400 stays a number only within the limit too, which keeps the rule one sentence.
         (!(whole.is_empty() && fraction.is_empty()) && exponent.abs() <= EXPONENT_LIMIT).then_some(number)
     }
@@ -80,8 +87,17 @@ impl<'a> Number<'a> {
     fn significant(&self) -> Option<(usize, usize)> {
         let nonzero = |digit: &u8| *digit != b'0';
         let whole = self.whole.len();
-        let first = self.whole.iter().position(nonzero).or_else(|| self.fraction.iter().position(nonzero).map(|i| i + whole))?;
-        let last = self.fraction.iter().rposition(nonzero).map(|i| i + whole).or_else(|| self.whole.iter().rposition(nonzero))?;
+        let first = self
+            .whole
+            .iter()
+            .position(nonzero)
+            .or_else(|| self.fraction.iter().position(nonzero).map(|i| i + whole))?;
+        let last = self
+            .fraction
+            .iter()
+            .rposition(nonzero)
+            .map(|i| i + whole)
+            .or_else(|| self.whole.iter().rposition(nonzero))?;
         Some((first, last))
     }
 
@@ -112,7 +128,9 @@ fn exponent(text: &[u8]) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0i64, |sum, b| (sum * 10 + i64::from(b - b'0')).min(EXPONENT_LIMIT + 1));
+    let value = digits
+        .iter()
+        .fold(0i64, |sum, b| (sum * 10 + i64::from(b - b'0')).min(EXPONENT_LIMIT + 1));
     Some(if negative { -value } else { value })
 }
 
@@ -139,13 +157,42 @@ mod tests {
         check("1500E-3", 28, 1, Ok(15));
         check("0.000", 1, 0, Ok(0));
         check("-0", 1, 0, Ok(0));
-        check("9999999999999999.999999999999", 28, 12, Ok(9_999_999_999_999_999_999_999_999_999));
-        check("99999999999999999999999999999999999999", 38, 0, Ok(99_999_999_999_999_999_999_999_999_999_999_999_999));
+        check(
+            "9999999999999999.999999999999",
+            28,
+            12,
+            Ok(9_999_999_999_999_999_999_999_999_999),
+        );
+        check(
+            "99999999999999999999999999999999999999",
+            38,
+            0,
+            Ok(99_999_999_999_999_999_999_999_999_999_999_999_999),
+        );
     }
 
     #[test]
     fn the_reason_is_named() {
-        for text in ["", "-", ".", "NaN", "inf", "abc", "1e", "1e+", "1e400", "1e99999999999999999999", "1.2.3", " 1", "1 ", "0x10", "1_000", "١", "e5", "1-"] {
+        for text in [
+            "",
+            "-",
+            ".",
+            "NaN",
+            "inf",
+            "abc",
+            "1e",
+            "1e+",
+            "1e400",
+            "1e99999999999999999999",
+            "1.2.3",
+            " 1",
+            "1 ",
+            "0x10",
+            "1_000",
+            "١",
+            "e5",
+            "1-",
+        ] {
             check(text, 28, 12, Err(NotANumber));
             assert!(!is_number(text), "{text}");
         }

@@ -25,13 +25,33 @@ pub enum Error {
     TableNotFound { table: TableName, lake: String },
     /// The whole lake does not answer, or refuses us.
     #[error("cannot reach the lake at {lake}: {advice}")]
-    Unreachable { lake: String, advice: &'static str, #[source] source: object_store::Error },
+    Unreachable {
+        lake: String,
+        advice: &'static str,
+        #[source]
+        source: object_store::Error,
+    },
     #[error("{what} at {location}")]
-    Store { what: &'static str, location: String, #[source] source: object_store::Error },
+    Store {
+        what: &'static str,
+        location: String,
+        #[source]
+        source: object_store::Error,
+    },
     #[error("{what} of table {table}")]
-    Delta { what: &'static str, table: TableName, #[source] source: Box<deltalake::DeltaTableError> },
+    Delta {
+        what: &'static str,
+        table: TableName,
+        #[source]
+        source: Box<deltalake::DeltaTableError>,
+    },
     #[error("{what} of table {table}")]
-    Parquet { what: &'static str, table: TableName, #[source] source: parquet::errors::ParquetError },
+    Parquet {
+        what: &'static str,
+        table: TableName,
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
     #[error("table {table}: {message}")]
     Data { table: TableName, message: String },
     #[error("{0}")]
@@ -43,7 +63,9 @@ impl Error {
         match self {
             Error::Invalid(_) => ErrorKind::Invalid,
             Error::Unreachable { source, .. } => match source {
-                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => ErrorKind::Invalid,
+                object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                    ErrorKind::Invalid
+                }
                 _ => ErrorKind::Retry,
             },
             Error::TableNotFound { .. } => ErrorKind::NotFound,

@@ -71,19 +71,38 @@ impl Lake {
 
     /// A lake over a store of the caller's, `url` being its address in it: tests put their faults here.
     pub fn with_store(url: &str, root: Arc<dyn ObjectStore>, options: LakeOptions, clock: Clock) -> Result<Self> {
-        let mut parsed = Url::parse(url).map_err(|e| Error::Invalid(format!("lake address {url} is not valid: {e}")))?;
+        let mut parsed =
+            Url::parse(url).map_err(|e| Error::Invalid(format!("lake address {url} is not valid: {e}")))?;
         if !parsed.path().ends_with('/') {
             parsed.set_path(&format!("{}/", parsed.path()));
         }
         let local = parsed.scheme() == "file";
-        Self::over(url, Location { url: parsed, root, local }, options, clock)
+        Self::over(
+            url,
+            Location {
+                url: parsed,
+                root,
+                local,
+            },
+            options,
+            clock,
+        )
     }
 
     fn over(uri: &str, location: Location, options: LakeOptions, clock: Clock) -> Result<Self> {
-        let prefix = Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("lake address {uri}: {e}")))?;
+        let prefix =
+            Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("lake address {uri}: {e}")))?;
         let store = Arc::new(PrefixStore::new(location.root.clone(), prefix.clone()));
         let committed = Mutex::default();
-        Ok(Self(Arc::new(Shared { uri: uri.to_owned(), location, store, prefix, options, clock, committed })))
+        Ok(Self(Arc::new(Shared {
+            uri: uri.to_owned(),
+            location,
+            store,
+            prefix,
+            options,
+            clock,
+            committed,
+        })))
     }
 
     pub fn uri(&self) -> &str {
@@ -124,15 +143,26 @@ impl Lake {
         let (spec, log_store) = (self.spec(name)?, self.log_store(name)?);
         match self.read_state(name, &log_store).await? {
             Some(state) => self.checked(spec, log_store, state),
-            None => Err(Error::TableNotFound { table: name.clone(), lake: self.uri().to_owned() }),
+            None => Err(Error::TableNotFound {
+                table: name.clone(),
+                lake: self.uri().to_owned(),
+            }),
         }
     }
 
     /// Every table of the contract that exists in this lake, in data-flow order (gold intervals as found).
     pub async fn tables(&self) -> Result<Vec<Table>> {
         let gold = Path::from("gold");
-        let listed = self.0.store.list_with_delimiter(Some(&gold)).await.map_err(|e| self.unreachable(e))?;
-        let gold = listed.common_prefixes.iter().filter_map(|path| TableName::parse(&format!("gold.{}", path.filename()?)).ok());
+        let listed = self
+            .0
+            .store
+            .list_with_delimiter(Some(&gold))
+            .await
+            .map_err(|e| self.unreachable(e))?;
+        let gold = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|path| TableName::parse(&format!("gold.{}", path.filename()?)).ok());
         let mut gold: Vec<_> = gold.filter(|name| name.ohlcv_interval().is_some()).collect();
         gold.sort();
         let mut found = Vec::new();
@@ -164,10 +194,23 @@ impl Lake {
 
     fn log_store(&self, name: &TableName) -> Result<LogStoreRef> {
         let path = format!("{}/", name.path());
-        let url = self.0.location.url.join(&path).map_err(|e| Error::Internal(format!("address of table {name}: {e}")))?;
-        let prefix = name.path().split('/').fold(self.0.prefix.clone(), |path, part| path.join(part));
+        let url = self
+            .0
+            .location
+            .url
+            .join(&path)
+            .map_err(|e| Error::Internal(format!("address of table {name}: {e}")))?;
+        let prefix = name
+            .path()
+            .split('/')
+            .fold(self.0.prefix.clone(), |path, part| path.join(part));
         let store = Arc::new(PrefixStore::new(self.0.location.root.clone(), prefix));
-        Ok(default_logstore(store, self.0.location.root.clone(), &url, &StorageConfig::default()))
+        Ok(default_logstore(
+            store,
+            self.0.location.root.clone(),
+            &url,
+            &StorageConfig::default(),
+        ))
     }
 
     async fn read_state(&self, name: &TableName, log_store: &LogStoreRef) -> Result<Option<LogState>> {
@@ -184,15 +227,24 @@ impl Lake {
     }
 
     fn committed(&self, name: &TableName, version: u64) -> watch::Sender<u64> {
-        let mut senders = self.0.committed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        senders.entry(name.clone()).or_insert_with(|| watch::Sender::new(version)).clone()
+        let mut senders = self
+            .0
+            .committed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        senders
+            .entry(name.clone())
+            .or_insert_with(|| watch::Sender::new(version))
+            .clone()
     }
 
     /// The sentence a user gets when the lake does not answer.
     pub(crate) fn unreachable(&self, source: object_store::Error) -> Error {
         use object_store::Error as Store;
         let advice = match (&source, self.is_local()) {
-            (Store::PermissionDenied { .. }, true) => "give this user the right to read and write the folder, or name another one",
+            (Store::PermissionDenied { .. }, true) => {
+                "give this user the right to read and write the folder, or name another one"
+            }
             (Store::PermissionDenied { .. } | Store::Unauthenticated { .. }, false) => {
                 "check the access key, the secret and the bucket's policy"
             }
@@ -200,12 +252,20 @@ impl Lake {
             (_, true) => "check the disk and the folder's permissions",
             (_, false) => "check the endpoint, the bucket's name and the network",
         };
-        Error::Unreachable { lake: self.uri().to_owned(), advice, source }
+        Error::Unreachable {
+            lake: self.uri().to_owned(),
+            advice,
+            source,
+        }
     }
 
     /// Removes nothing but what the caller names; used to clean up after a probe.
     pub(crate) async fn delete(&self, path: &Path) -> Result<(), object_store::Error> {
         let one = futures::stream::iter([Ok(path.clone())]);
-        self.0.store.delete_stream(Box::pin(one)).try_for_each(|_| async { Ok(()) }).await
+        self.0
+            .store
+            .delete_stream(Box::pin(one))
+            .try_for_each(|_| async { Ok(()) })
+            .await
     }
 }

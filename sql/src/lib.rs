@@ -4,19 +4,21 @@
 //! `commit` makes them visible, `log` reads what others committed. No program logic: what to write is the callers' business.
 
 pub mod ddl;
-pub mod tables;
 pub mod models;
+pub mod tables;
 
-pub mod lake;
-pub mod table;
+mod checkpoint;
 mod create;
+pub mod lake;
 mod local_disk;
 mod log_state;
 mod probe;
+mod statistics;
 mod store;
+pub mod table;
 
-pub mod data_file;
 pub mod commit;
+pub mod data_file;
 pub mod log;
 
 pub mod clock;

@@ -12,8 +12,8 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use crate::Durability;
@@ -27,11 +27,18 @@ pub(crate) struct LocalDisk {
 impl LocalDisk {
     /// The whole disk, `/` being its root.
     pub fn new(durability: Durability) -> Self {
-        Self { files: LocalFileSystem::new(), sync: durability == Durability::Sync }
+        Self {
+            files: LocalFileSystem::new(),
+            sync: durability == Durability::Sync,
+        }
     }
 
     fn writer(&self, location: &Path) -> Result<FileWriter> {
-        Ok(FileWriter { location: location.clone(), path: self.files.path_to_filesystem(location)?, sync: self.sync })
+        Ok(FileWriter {
+            location: location.clone(),
+            path: self.files.path_to_filesystem(location)?,
+            sync: self.sync,
+        })
     }
 }
 
@@ -51,12 +58,18 @@ impl ObjectStore for LocalDisk {
         };
         let writer = self.writer(location)?;
         blocking(move || writer.put(&payload, create)).await?;
-        Ok(PutResult { e_tag: None, version: None })
+        Ok(PutResult {
+            e_tag: None,
+            version: None,
+        })
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let upload = self.files.put_multipart_opts(location, opts).await?;
-        Ok(Box::new(SyncedUpload { upload, writer: self.writer(location)? }))
+        Ok(Box::new(SyncedUpload {
+            upload,
+            writer: self.writer(location)?,
+        }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -109,7 +122,11 @@ impl FileWriter {
         let staging = self.staging_path();
         let written = self.write(&staging, payload).and_then(|()| {
             // A link never replaces a file: of two commits with one version the second is refused.
-            if create { fs::hard_link(&staging, &self.path) } else { fs::rename(&staging, &self.path) }
+            if create {
+                fs::hard_link(&staging, &self.path)
+            } else {
+                fs::rename(&staging, &self.path)
+            }
         });
         if create || written.is_err() {
             // Left behind it is litter, no row: its name is not a file's to any reader.
@@ -139,11 +156,16 @@ impl FileWriter {
 
     /// A new folder is durable once the folder that holds it is synced.
     fn create_folders(&self) -> io::Result<()> {
-        let Some(folder) = self.path.parent() else { return Ok(()) };
+        let Some(folder) = self.path.parent() else {
+            return Ok(());
+        };
         let missing: Vec<_> = folder.ancestors().take_while(|f| !f.exists()).collect();
         fs::create_dir_all(folder)?;
         if self.sync {
-            missing.iter().filter_map(|f| f.parent()).try_for_each(|f| File::open(f)?.sync_all())?;
+            missing
+                .iter()
+                .filter_map(|f| f.parent())
+                .try_for_each(|f| File::open(f)?.sync_all())?;
         }
         Ok(())
     }
@@ -157,17 +179,33 @@ impl FileWriter {
 
     /// Syncs a file that something else has written.
     fn sync_finished(&self) -> Result<()> {
-        let synced = if self.sync { File::open(&self.path).and_then(|f| f.sync_all()) } else { Ok(()) };
+        let synced = if self.sync {
+            File::open(&self.path).and_then(|f| f.sync_all())
+        } else {
+            Ok(())
+        };
         synced.and_then(|()| self.sync_folder()).map_err(|e| self.error(e))
     }
 
     fn error(&self, source: io::Error) -> Error {
         let path = self.location.to_string();
         match source.kind() {
-            ErrorKind::AlreadyExists => Error::AlreadyExists { path, source: source.into() },
-            ErrorKind::NotFound => Error::NotFound { path, source: source.into() },
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::PermissionDenied { path, source: source.into() },
-            _ => Error::Generic { store: "local disk", source: source.into() },
+            ErrorKind::AlreadyExists => Error::AlreadyExists {
+                path,
+                source: source.into(),
+            },
+            ErrorKind::NotFound => Error::NotFound {
+                path,
+                source: source.into(),
+            },
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::PermissionDenied {
+                path,
+                source: source.into(),
+            },
+            _ => Error::Generic {
+                store: "local disk",
+                source: source.into(),
+            },
         }
     }
 }
@@ -197,7 +235,9 @@ impl MultipartUpload for SyncedUpload {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|source| Error::JoinError { source })?
 }
 
 #[cfg(test)]
@@ -212,15 +252,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for durability in [Durability::Sync, Durability::Os] {
             let disk = LocalDisk::new(durability);
-            let base = Path::from_absolute_path(folder.path()).unwrap().join(format!("{durability:?}"));
+            let base = Path::from_absolute_path(folder.path())
+                .unwrap()
+                .join(format!("{durability:?}"));
             let file = base.clone().join("new").join("file");
-            disk.put_opts(&file, "one".into(), PutMode::Create.into()).await.unwrap();
-            let refused = disk.put_opts(&file, "two".into(), PutMode::Create.into()).await.unwrap_err();
+            disk.put_opts(&file, "one".into(), PutMode::Create.into())
+                .await
+                .unwrap();
+            let refused = disk
+                .put_opts(&file, "two".into(), PutMode::Create.into())
+                .await
+                .unwrap_err();
             assert!(matches!(refused, Error::AlreadyExists { .. }), "{refused}");
             assert_eq!(disk.get(&file).await.unwrap().bytes().await.unwrap(), "one");
             disk.put(&file, "three".into()).await.unwrap();
             assert_eq!(disk.get(&file).await.unwrap().bytes().await.unwrap(), "three");
-            let left: Vec<_> = fs::read_dir(folder.path().join(format!("{durability:?}/new"))).unwrap().collect();
+            let left: Vec<_> = fs::read_dir(folder.path().join(format!("{durability:?}/new")))
+                .unwrap()
+                .collect();
             assert_eq!(left.len(), 1, "no staging file stays behind");
         }
     }

@@ -1,9 +1,14 @@
 //! Reading a table's log forwards, one commit file at a time: what a refresh and a snapshot follow.
 
-use deltalake::kernel::{Add, CommitInfo, Remove};
+use deltalake::kernel::{Action, Add, CommitInfo, Remove};
 
+pub use crate::checkpoint::{checkpoint, checkpoint_when_due, keep_checkpointed};
 use crate::commit::Txn;
+use crate::log_state::{checkpoint_hint, read_actions};
 use crate::{Error, Result, Table};
+
+/// Key of commitInfo that tells a commit of ours from every other one, also when the answer to its put was lost.
+pub(crate) const COMMIT_ID: &str = "ticklakeCommit";
 
 /// The actions of one committed version.
 #[derive(Debug, Clone, Default)]
@@ -17,12 +22,54 @@ pub struct LogEntry {
     pub changes_table: bool,
 }
 
-/// Reads version `version`; `None` where it does not exist yet. A version below the log's start is `Error::Data`.
-pub async fn read(_table: &Table, _version: u64) -> Result<Option<LogEntry>> {
-    Err(Error::Internal("not built yet".into()))
+impl LogEntry {
+    pub(crate) fn new(version: u64, actions: Vec<Action>) -> Self {
+        let mut entry = Self {
+            version,
+            ..Default::default()
+        };
+        for action in actions {
+            match action {
+                Action::Add(add) => entry.adds.push(add),
+                Action::Remove(remove) => entry.removes.push(remove),
+                Action::Txn(txn) => entry.txns.push(Txn {
+                    app_id: txn.app_id,
+                    version: txn.version,
+                }),
+                Action::CommitInfo(info) => entry.info = Some(info),
+                Action::Metadata(_) | Action::Protocol(_) => entry.changes_table = true,
+                Action::Cdc(_) | Action::DomainMetadata(_) => {}
+            }
+        }
+        entry
+    }
+
+    /// A key of commitInfo beyond Delta's own, e.g. one given in [`crate::commit::Commit::info`].
+    pub fn info_value(&self, key: &str) -> Option<&serde_json::Value> {
+        self.info.as_ref()?.info.get(key)
+    }
+
+    pub(crate) fn commit_id(&self) -> Option<&str> {
+        self.info_value(COMMIT_ID)?.as_str()
+    }
 }
 
-/// Writes a checkpoint at the newest version and removes expired log entries older than it, keeping every version from `keep_from`. Own task, never on the commit path.
-pub async fn checkpoint(_table: &Table, _keep_from: Option<u64>) -> Result<()> {
-    Err(Error::Internal("not built yet".into()))
+/// Reads version `version`; `None` where it does not exist yet. A version below the log's start is `Error::Data`.
+pub async fn read(table: &Table, version: u64) -> Result<Option<LogEntry>> {
+    if let Some(actions) = read_actions(table.name(), table.log_store(), version).await? {
+        return Ok(Some(LogEntry::new(version, actions)));
+    }
+    // Its predecessor there: not written yet. Else a checkpoint above it says that it was cleaned up.
+    if version > 0 && table.has_entry(version - 1).await? {
+        return Ok(None);
+    }
+    match checkpoint_hint(table.log_store()).await? {
+        Some((checkpoint, _)) if checkpoint >= version => Err(Error::Data {
+            table: table.name().clone(),
+            message: format!(
+                "version {version} was removed from the log, which goes back to version {checkpoint} at least; rebuild what is derived from it"
+            ),
+        }),
+        _ => Ok(None),
+    }
 }

@@ -12,8 +12,8 @@ use deltalake::logstore::{LogStoreRef, get_actions};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use serde::Deserialize;
 
 use crate::{Error, Result, TableName};
@@ -80,15 +80,22 @@ impl LogState {
         }
         if state.schema_string.is_empty() || state.writer_version == 0 {
             let message = format!("its log holds no metadata up to version {}", state.version);
-            return Err(Error::Data { table: table.clone(), message });
+            return Err(Error::Data {
+                table: table.clone(),
+                message,
+            });
         }
         Ok(Some(state))
     }
 
     /// Takes over the entries from `next` on; returns how many there were.
-    async fn catch_up(&mut self, table: &TableName, log_store: &LogStoreRef, next: u64) -> Result<u64> {
+    pub async fn catch_up(&mut self, table: &TableName, log_store: &LogStoreRef, next: u64) -> Result<u64> {
         let mut entries = stream::iter(next..)
-            .map(|version| async move { read_actions(table, log_store, version).await.map(|a| a.map(|a| (version, a))) })
+            .map(|version| async move {
+                read_actions(table, log_store, version)
+                    .await
+                    .map(|a| a.map(|a| (version, a)))
+            })
             .buffered(READ_AHEAD);
         let mut read = 0;
         while let Some((version, actions)) = entries.try_next().await?.flatten() {
@@ -100,19 +107,26 @@ impl LogState {
     }
 
     pub fn apply(&mut self, table: &TableName, action: Action) -> Result<()> {
-        let data = |e: serde_json::Error| Error::Data { table: table.clone(), message: format!("its log cannot be read: {e}") };
+        let data = |e: serde_json::Error| Error::Data {
+            table: table.clone(),
+            message: format!("its log cannot be read: {e}"),
+        };
         match action {
             Action::Txn(txn) => {
                 self.positions.insert(txn.app_id, txn.version);
             }
             Action::Metadata(metadata) => {
-                let metadata: Metadata = serde_json::to_value(metadata).and_then(serde_json::from_value).map_err(data)?;
+                let metadata: Metadata = serde_json::to_value(metadata)
+                    .and_then(serde_json::from_value)
+                    .map_err(data)?;
                 self.schema_string = metadata.schema_string;
                 self.partition_columns = metadata.partition_columns;
                 self.configuration = metadata.configuration;
             }
             Action::Protocol(protocol) => {
-                let protocol: Protocol = serde_json::to_value(protocol).and_then(serde_json::from_value).map_err(data)?;
+                let protocol: Protocol = serde_json::to_value(protocol)
+                    .and_then(serde_json::from_value)
+                    .map_err(data)?;
                 self.reader_version = protocol.min_reader_version;
                 self.writer_version = protocol.min_writer_version;
             }
@@ -123,7 +137,12 @@ impl LogState {
 
     /// Refuses tables whose protocol or settings ask for what this writer does not do.
     pub fn check_writable(&self, table: &TableName) -> Result<()> {
-        let refuse = |message: String| Err(Error::Data { table: table.clone(), message });
+        let refuse = |message: String| {
+            Err(Error::Data {
+                table: table.clone(),
+                message,
+            })
+        };
         if self.reader_version > READER_VERSION || self.writer_version > WRITER_VERSION {
             return refuse(format!(
                 "needs Delta reader version {} and writer version {}; ticklake writes tables of {READER_VERSION} and {WRITER_VERSION}",
@@ -134,21 +153,34 @@ impl LogState {
             return refuse("has delta.appendOnly set: unset it, retention must be able to remove files".into());
         }
         if self.configuration.contains_key("delta.setTransactionRetentionDuration") {
-            return refuse("has delta.setTransactionRetentionDuration set: unset it, it expires recorded positions".into());
+            return refuse(
+                "has delta.setTransactionRetentionDuration set: unset it, it expires recorded positions".into(),
+            );
         }
         Ok(())
     }
 
     async fn take_checkpoint(&mut self, table: &TableName, log_store: &LogStoreRef, file: Path) -> Result<()> {
-        let failed = |source| Error::Parquet { what: "cannot read the checkpoint", table: table.clone(), source };
+        let failed = |source| Error::Parquet {
+            what: "cannot read the checkpoint",
+            table: table.clone(),
+            source,
+        };
         let store = log_store.object_store(None);
-        let size = store.head(&file).await.map_err(|e| store_error("cannot read the checkpoint", &file, e))?.size;
+        let size = store
+            .head(&file)
+            .await
+            .map_err(|e| store_error("cannot read the checkpoint", &file, e))?
+            .size;
         let reader = ParquetObjectReader::new(store, file).with_file_size(size);
         let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed)?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
         let mut batches = builder.with_projection(mask).build().map_err(failed)?;
         while let Some(batch) = batches.try_next().await.map_err(failed)? {
-            for action in actions(&batch).map_err(|e| Error::Data { table: table.clone(), message: format!("its checkpoint cannot be read: {e}") })? {
+            for action in actions(&batch).map_err(|e| Error::Data {
+                table: table.clone(),
+                message: format!("its checkpoint cannot be read: {e}"),
+            })? {
                 self.apply(table, action)?;
             }
         }
@@ -166,7 +198,9 @@ fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Box<dyn std::error::Error
             None => present,
         });
     }
-    let Some(wanted) = wanted.filter(|w| w.true_count() > 0) else { return Ok(Vec::new()) };
+    let Some(wanted) = wanted.filter(|w| w.true_count() > 0) else {
+        return Ok(Vec::new());
+    };
     let mut json = arrow::json::LineDelimitedWriter::new(Vec::new());
     json.write(&filter_record_batch(batch, &wanted)?)?;
     json.finish()?;
@@ -174,8 +208,16 @@ fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Box<dyn std::error::Error
 }
 
 /// The actions of one entry, `None` where it does not exist.
-pub(crate) async fn read_actions(table: &TableName, log_store: &LogStoreRef, version: u64) -> Result<Option<Vec<Action>>> {
-    match log_store.read_commit_entry(version).await.map_err(|e| delta_error("cannot read the log", table, e))? {
+pub(crate) async fn read_actions(
+    table: &TableName,
+    log_store: &LogStoreRef,
+    version: u64,
+) -> Result<Option<Vec<Action>>> {
+    match log_store
+        .read_commit_entry(version)
+        .await
+        .map_err(|e| delta_error("cannot read the log", table, e))?
+    {
         Some(bytes) => get_actions(version, &bytes).map(Some).map_err(|e| Error::Data {
             table: table.clone(),
             message: format!("entry {version} of its log cannot be read: {e}"),
@@ -202,8 +244,16 @@ async fn newest_checkpoint(table: &TableName, log_store: &LogStoreRef) -> Result
     let log = Path::from("_delta_log");
     let mut listing = store.list(Some(&log));
     let mut newest = None;
-    while let Some(meta) = listing.try_next().await.map_err(|e| store_error("cannot list the log", &log, e))? {
-        let version = meta.location.filename().and_then(|n| n.strip_suffix(".checkpoint.parquet")).and_then(|n| n.parse::<u64>().ok());
+    while let Some(meta) = listing
+        .try_next()
+        .await
+        .map_err(|e| store_error("cannot list the log", &log, e))?
+    {
+        let version = meta
+            .location
+            .filename()
+            .and_then(|n| n.strip_suffix(".checkpoint.parquet"))
+            .and_then(|n| n.parse::<u64>().ok());
         newest = newest.max(version);
     }
     tracing::debug!(%table, ?newest, "checkpoint found by listing");
@@ -214,18 +264,28 @@ async fn newest_checkpoint(table: &TableName, log_store: &LogStoreRef) -> Result
 pub(crate) async fn checkpoint_hint(log_store: &LogStoreRef) -> Result<Option<(u64, Option<u64>)>> {
     let path = Path::from("_delta_log").join("_last_checkpoint");
     let bytes = match log_store.object_store(None).get(&path).await {
-        Ok(found) => found.bytes().await.map_err(|e| store_error("cannot read the checkpoint hint", &path, e))?,
+        Ok(found) => found
+            .bytes()
+            .await
+            .map_err(|e| store_error("cannot read the checkpoint hint", &path, e))?,
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(e) => return Err(store_error("cannot read the checkpoint hint", &path, e)),
     };
-    Ok(serde_json::from_slice::<LastCheckpoint>(&bytes).ok().map(|hint| (hint.version, hint.parts)))
+    Ok(serde_json::from_slice::<LastCheckpoint>(&bytes)
+        .ok()
+        .map(|hint| (hint.version, hint.parts)))
 }
 
 fn checkpoint_files(version: u64, parts: Option<u64>) -> Vec<Path> {
     let log = Path::from("_delta_log");
     match parts {
         None => vec![log.join(format!("{version:020}.checkpoint.parquet"))],
-        Some(parts) => (1..=parts).map(|part| log.clone().join(format!("{version:020}.checkpoint.{part:010}.{parts:010}.parquet"))).collect(),
+        Some(parts) => (1..=parts)
+            .map(|part| {
+                log.clone()
+                    .join(format!("{version:020}.checkpoint.{part:010}.{parts:010}.parquet"))
+            })
+            .collect(),
     }
 }
 
@@ -238,12 +298,24 @@ pub(crate) async fn exists(log_store: &LogStoreRef, path: &Path) -> Result<bool>
 }
 
 pub(crate) fn store_error(what: &'static str, path: &Path, source: object_store::Error) -> Error {
-    Error::Store { what, location: path.to_string(), source }
+    Error::Store {
+        what,
+        location: path.to_string(),
+        source,
+    }
 }
 
 pub(crate) fn delta_error(what: &'static str, table: &TableName, source: deltalake::DeltaTableError) -> Error {
     match source {
-        deltalake::DeltaTableError::ObjectStore { source } => Error::Store { what, location: table.to_string(), source },
-        source => Error::Delta { what, table: table.clone(), source: Box::new(source) },
+        deltalake::DeltaTableError::ObjectStore { source } => Error::Store {
+            what,
+            location: table.to_string(),
+            source,
+        },
+        source => Error::Delta {
+            what,
+            table: table.clone(),
+            source: Box::new(source),
+        },
     }
 }

@@ -33,16 +33,21 @@ impl Location {
         match uri.split_once("://") {
             Some(("s3" | "s3a", _)) => s3(uri, storage),
             Some(("file", _)) => {
-                let url = Url::parse(uri).map_err(|e| Error::Invalid(format!("lake address {uri} is not valid: {e}")))?;
+                let url =
+                    Url::parse(uri).map_err(|e| Error::Invalid(format!("lake address {uri} is not valid: {e}")))?;
                 let folder = url.to_file_path().map_err(|()| {
-                    Error::Invalid(format!("lake address {uri} names no folder: write file:///absolute/path or the path alone"))
+                    Error::Invalid(format!(
+                        "lake address {uri} names no folder: write file:///absolute/path or the path alone"
+                    ))
                 })?;
                 folder_at(&folder, durability)
             }
             Some((scheme, _)) => Err(Error::Invalid(format!(
                 "lake address {uri} has the unknown scheme {scheme}://: use a folder, file:// or s3://bucket/prefix"
             ))),
-            None if uri.is_empty() => Err(Error::Invalid("the lake's address is empty: name a folder or s3://bucket/prefix".into())),
+            None if uri.is_empty() => Err(Error::Invalid(
+                "the lake's address is empty: name a folder or s3://bucket/prefix".into(),
+            )),
             None => folder_at(std::path::Path::new(uri), durability),
         }
     }
@@ -55,18 +60,30 @@ fn folder_at(folder: &std::path::Path, durability: Durability) -> Result<Locatio
         return Err(invalid("is a file: name a folder".into()));
     }
     let url = Url::from_directory_path(&absolute).map_err(|()| invalid("is no absolute path".into()))?;
-    Ok(Location { url, root: Arc::new(LocalDisk::new(durability)), local: true })
+    Ok(Location {
+        url,
+        root: Arc::new(LocalDisk::new(durability)),
+        local: true,
+    })
 }
 
 fn s3(uri: &str, storage: &BTreeMap<String, String>) -> Result<Location> {
     let invalid = |why: String| Error::Invalid(format!("lake address {uri}: {why}"));
     let mut url = Url::parse(uri).map_err(|e| invalid(e.to_string()))?;
-    let bucket = url.host_str().filter(|b| !b.is_empty()).ok_or_else(|| invalid("names no bucket: write s3://bucket/prefix".into()))?.to_owned();
+    let bucket = url
+        .host_str()
+        .filter(|b| !b.is_empty())
+        .ok_or_else(|| invalid("names no bucket: write s3://bucket/prefix".into()))?
+        .to_owned();
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }
     let client = object_store::ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT);
-    let retry = RetryConfig { max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT, ..Default::default() };
+    let retry = RetryConfig {
+        max_retries: MAX_RETRIES,
+        retry_timeout: RETRY_TIMEOUT,
+        ..Default::default()
+    };
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client)
         .with_retry(retry)
@@ -77,11 +94,21 @@ fn s3(uri: &str, storage: &BTreeMap<String, String>) -> Result<Location> {
             Ok(known) => builder = builder.with_config(known, value),
             // The environment's AWS_* hold keys of other tools (AWS_PROFILE, AWS_PAGER); in a configuration a typo is an error.
             Err(_) if key.starts_with("AWS_") => {}
-            Err(_) => return Err(Error::Invalid(format!("storage option {key} is unknown: use an object store key such as aws_endpoint or aws_region"))),
+            Err(_) => {
+                return Err(Error::Invalid(format!(
+                    "storage option {key} is unknown: use an object store key such as aws_endpoint or aws_region"
+                )));
+            }
         }
     }
-    let store = builder.build().map_err(|e| invalid(format!("the storage options do not fit: {e}")))?;
-    Ok(Location { url, root: Arc::new(store), local: false })
+    let store = builder
+        .build()
+        .map_err(|e| invalid(format!("the storage options do not fit: {e}")))?;
+    Ok(Location {
+        url,
+        root: Arc::new(store),
+        local: false,
+    })
 }
 
 #[cfg(test)]
@@ -107,10 +134,27 @@ mod tests {
 
     #[test]
     fn options_of_other_tools_pass_and_typos_do_not() {
-        let open = |key: &str| Location::open("s3://b/p", &BTreeMap::from([(key.to_owned(), "true".to_owned())]), Durability::Os);
-        for key in ["AWS_PAGER", "AWS_ALLOW_HTTP", "aws_allow_http", "allow_http", "AWS_ENDPOINT_URL"] {
+        let open = |key: &str| {
+            Location::open(
+                "s3://b/p",
+                &BTreeMap::from([(key.to_owned(), "true".to_owned())]),
+                Durability::Os,
+            )
+        };
+        for key in [
+            "AWS_PAGER",
+            "AWS_ALLOW_HTTP",
+            "aws_allow_http",
+            "allow_http",
+            "AWS_ENDPOINT_URL",
+        ] {
             open(key).unwrap();
         }
-        assert!(open("aws_endpont").unwrap_err().to_string().contains("aws_endpont is unknown"));
+        assert!(
+            open("aws_endpont")
+                .unwrap_err()
+                .to_string()
+                .contains("aws_endpont is unknown")
+        );
     }
 }

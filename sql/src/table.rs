@@ -22,7 +22,12 @@ pub struct Table {
 
 impl Table {
     pub(crate) fn new(lake: Lake, spec: Arc<TableSpec>, log_store: LogStoreRef, committed: watch::Sender<u64>) -> Self {
-        Self { lake, spec, log_store, committed }
+        Self {
+            lake,
+            spec,
+            log_store,
+            committed,
+        }
     }
 
     pub fn name(&self) -> &TableName {
@@ -57,7 +62,9 @@ impl Table {
     pub async fn latest_version(&self, from: Option<u64>) -> Result<u64> {
         let from = match from {
             Some(from) => from,
-            None => checkpoint_hint(&self.log_store).await?.map_or(0, |(version, _)| version),
+            None => checkpoint_hint(&self.log_store)
+                .await?
+                .map_or(0, |(version, _)| version),
         };
         // Gallop while entries are there, then halve the span: a log has no holes above a version that exists.
         let (mut newest, mut step) = (from, 1);
@@ -87,13 +94,17 @@ impl Table {
     }
 
     pub(crate) fn note_commit(&self, version: u64) {
-        self.committed.send_if_modified(|newest| std::mem::replace(newest, version.max(*newest)) < version);
+        self.committed
+            .send_if_modified(|newest| std::mem::replace(newest, version.max(*newest)) < version);
     }
 
     pub(crate) async fn state(&self) -> Result<LogState> {
         let lake = || self.lake.uri().to_owned();
         let state = LogState::read(self.name(), &self.log_store).await?;
-        state.ok_or_else(|| Error::TableNotFound { table: self.name().clone(), lake: lake() })
+        state.ok_or_else(|| Error::TableNotFound {
+            table: self.name().clone(),
+            lake: lake(),
+        })
     }
 
     pub(crate) async fn has_entry(&self, version: u64) -> Result<bool> {

@@ -38,7 +38,10 @@ impl TableName {
     }
 
     fn new(schema: &str, table: &str) -> Self {
-        Self { schema: schema.to_owned(), table: table.to_owned() }
+        Self {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+        }
     }
 
     /// Parses `schema.table`; letters, digits and underscores only.
@@ -78,7 +81,12 @@ impl fmt::Display for TableName {
 
 /// The tables of the contract with fixed names, in data-flow order; gold's follow.
 pub fn fixed() -> [TableName; 4] {
-    [TableName::bronze_trades(), TableName::bronze_dead_letters(), TableName::silver_trades(), TableName::silver_quarantine()]
+    [
+        TableName::bronze_trades(),
+        TableName::bronze_dead_letters(),
+        TableName::silver_trades(),
+        TableName::silver_quarantine(),
+    ]
 }
 
 /// The definition of a table, from the text under `sql/tables/`.
@@ -121,8 +129,19 @@ mod tests {
         let silver = spec(&TableName::silver_trades()).unwrap();
         assert_eq!(silver.partition_columns, ["date"]);
         assert_eq!(silver.sort_columns, ["symbol", "ts", "seq"]);
-        assert_eq!(silver.partitioned_by(&["symbol", "date"]).unwrap().file_schema().fields().len(), 21);
-        assert_eq!(spec(&TableName::gold_ohlcv("5m")).unwrap().sort_columns, ["symbol", "window_start"]);
+        assert_eq!(
+            silver
+                .partitioned_by(&["symbol", "date"])
+                .unwrap()
+                .file_schema()
+                .fields()
+                .len(),
+            21
+        );
+        assert_eq!(
+            spec(&TableName::gold_ohlcv("5m")).unwrap().sort_columns,
+            ["symbol", "window_start"]
+        );
         assert!(spec(&TableName::bronze_trades()).unwrap().sort_columns.is_empty());
     }
 

@@ -27,7 +27,15 @@ fn lake(name: &str) -> Lake {
     ];
     let storage: BTreeMap<_, _> = storage.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let uri = format!("s3://ticklake/sql-{name}-{}", uuid::Uuid::new_v4());
-    Lake::open(&uri, LakeOptions { storage, ..Default::default() }, Clock::system()).unwrap()
+    Lake::open(
+        &uri,
+        LakeOptions {
+            storage,
+            ..Default::default()
+        },
+        Clock::system(),
+    )
+    .unwrap()
 }
 
 /// One dead letter with this offset.
@@ -36,16 +44,36 @@ fn row(table: &Table, partition: i64, offset: i64) -> RecordBatch {
         "origin": "kafka", "topic": "trades", "partition": partition, "offset": offset, "payload_bytes": 0,
         "error_class": "empty_value", "error": "the value is empty", "ingested_at": "2026-01-01T00:00:00Z",
     });
-    let mut rows = ReaderBuilder::new(table.spec().file_schema()).build(Cursor::new(json.to_string())).unwrap();
+    let mut rows = ReaderBuilder::new(table.spec().file_schema())
+        .build(Cursor::new(json.to_string()))
+        .unwrap();
     rows.next().unwrap().unwrap()
 }
 
 async fn append(committer: &mut Committer, app_id: &str, partition: i64, offset: i64) -> Outcome {
     let table = committer.table().clone();
     let date = BTreeMap::from([("ingest_date".to_owned(), "2026-01-01".to_owned())]);
-    let add = data_file::write(&table, date, vec![row(&table, partition, offset)], FileOptions::default()).await.unwrap();
-    let txns = vec![Txn { app_id: app_id.to_owned(), version: offset + 1 }];
-    committer.commit(Commit { operation: "WRITE".into(), txns, adds: vec![add], ..Default::default() }).await.unwrap()
+    let add = data_file::write(
+        &table,
+        date,
+        vec![row(&table, partition, offset)],
+        FileOptions::default(),
+    )
+    .await
+    .unwrap();
+    let txns = vec![Txn {
+        app_id: app_id.to_owned(),
+        version: offset + 1,
+    }];
+    committer
+        .commit(Commit {
+            operation: "WRITE".into(),
+            txns,
+            adds: vec![add],
+            ..Default::default()
+        })
+        .await
+        .unwrap()
 }
 
 /// The paths of all data files that the newest version holds.
@@ -108,10 +136,16 @@ async fn racing_writers_append_every_row_once() {
 
 #[tokio::test]
 async fn writers_of_one_position_exclude_each_other() {
-    let table = lake("exclude").create_table(&TableName::bronze_dead_letters()).await.unwrap();
+    let table = lake("exclude")
+        .create_table(&TableName::bronze_dead_letters())
+        .await
+        .unwrap();
     let mut first = Committer::open(&table).await.unwrap();
     let mut second = Committer::open(&table).await.unwrap();
-    assert_eq!(append(&mut first, "partition/0", 0, 0).await, Outcome::Committed { version: 1 });
+    assert_eq!(
+        append(&mut first, "partition/0", 0, 0).await,
+        Outcome::Committed { version: 1 }
+    );
     let outcome = append(&mut second, "partition/0", 0, 0).await;
     assert!(matches!(outcome, Outcome::Conflict { version: 1, .. }), "{outcome:?}");
     assert_eq!(active_files(&table).await.len(), 1);
