@@ -41,6 +41,9 @@ pub enum Error {
         brokers: String,
         deadline_ms: u128,
     },
+    /// Partitions that could not go on from where the table stands; the others are done.
+    #[error("topic {topic} has lost positions: {partitions}")]
+    LostPositions { topic: String, partitions: String },
     #[error(transparent)]
     Lake(#[from] ticklake_sql::Error),
     #[error("{0}")]
@@ -54,7 +57,7 @@ impl Error {
             Error::Kafka { .. } | Error::Undelivered { .. } => ErrorKind::Retry,
             Error::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Error::File { .. } => ErrorKind::Invalid,
-            Error::Session { .. } => ErrorKind::Data,
+            Error::Session { .. } | Error::LostPositions { .. } => ErrorKind::Data,
             Error::Lake(error) => error.kind(),
             Error::Internal(_) => ErrorKind::Internal,
         }
