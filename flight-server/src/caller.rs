@@ -1,0 +1,69 @@
+//! Who calls, and how they want their answer: read from a request's headers, the same for every RPC.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tonic::Request;
+use tonic::metadata::MetadataMap;
+
+use crate::error::Result;
+use crate::profile::Profile;
+
+/// The only user there is without a users file.
+pub const ANONYMOUS: &str = "anonymous";
+
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub user: String,
+    pub peer: Option<SocketAddr>,
+    pub profile: Profile,
+    /// The client's own deadline, which tonic applies to the response but not to its stream.
+    pub timeout: Option<Duration>,
+}
+
+impl Caller {
+    /// Without a users file any `authorization` is ignored: some clients send `Bearer None`.
+    pub fn of<T>(request: &Request<T>) -> Result<Self> {
+        Ok(Self {
+            user: ANONYMOUS.to_owned(),
+            peer: request.remote_addr(),
+            profile: Profile::from_headers(request.metadata())?,
+            timeout: timeout(request.metadata()),
+        })
+    }
+}
+
+/// `grpc-timeout`: digits and a unit (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
+fn timeout(headers: &MetadataMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let n: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(n.saturating_mul(3_600))),
+        "M" => Some(Duration::from_secs(n.saturating_mul(60))),
+        "S" => Some(Duration::from_secs(n)),
+        "m" => Some(Duration::from_millis(n)),
+        "u" => Some(Duration::from_micros(n)),
+        "n" => Some(Duration::from_nanos(n)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read() {
+        let check = |text: &str, expected| {
+            let mut headers = MetadataMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            assert_eq!(timeout(&headers), expected, "{text}");
+        };
+        check("5S", Some(Duration::from_secs(5)));
+        check("250m", Some(Duration::from_millis(250)));
+        check("2H", Some(Duration::from_secs(7_200)));
+        check("S", None);
+        check("5x", None);
+    }
+}

@@ -1,0 +1,271 @@
+//! What there is: catalogs, schemas, tables with their columns, table types.
+//!
+//! A missing filter is no filter; patterns are LIKE with `\` as escape; a table whose name equals the pattern comes first,
+//! because some clients pass a plain name and take the first row.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_flight::sql::{CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables};
+use arrow_flight::{IpcMessage, SchemaAsIpc, Ticket};
+use datafusion::arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use datafusion::arrow::compute::kernels::comparison::like;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::arrow::ipc::writer::IpcWriteOptions;
+use ticklake_sql::ddl::TableSpec;
+use tonic::Request;
+
+use crate::caller::Caller;
+use crate::error::Result;
+use crate::output;
+use crate::profile::Profile;
+use crate::schemas::{CATALOG, SCHEMAS};
+use crate::service::Service;
+
+const TABLE: &str = "TABLE";
+const VIEW: &str = "VIEW";
+/// Names that clients give tables in their filters.
+const TABLE_ALIASES: [&str; 2] = ["TABLE", "BASE TABLE"];
+
+pub fn catalogs(query: CommandGetCatalogs) -> Result<RecordBatch> {
+    let mut builder = query.into_builder();
+    builder.append(CATALOG);
+    Ok(builder.build().map_err(internal)?)
+}
+
+pub fn schemas(query: CommandGetDbSchemas) -> Result<RecordBatch> {
+    let mut builder = query.into_builder();
+    for schema in SCHEMAS {
+        builder.append(CATALOG, schema);
+    }
+    Ok(builder.build().map_err(internal)?)
+}
+
+pub fn table_types(query: CommandGetTableTypes) -> Result<RecordBatch> {
+    let mut builder = query.into_builder();
+    builder.append(TABLE);
+    builder.append(VIEW);
+    Ok(builder.build().map_err(internal)?)
+}
+
+fn internal(error: arrow_flight::error::FlightError) -> crate::error::Error {
+    crate::error::Error::Internal(error.to_string())
+}
+
+pub async fn tables(service: &Service, query: CommandGetTables, request: &Request<Ticket>) -> Result<RecordBatch> {
+    let caller = Caller::of(request)?;
+    let specs: Vec<_> = service.engine.snapshots.all().await?.iter().map(|v| v.spec().clone()).collect();
+    list(&query, specs, caller.profile)
+}
+
+fn list(query: &CommandGetTables, specs: Vec<Arc<TableSpec>>, profile: Profile) -> Result<RecordBatch> {
+    let schema = query.clone().into_builder().schema();
+    let wanted = query.catalog.as_deref().is_none_or(|c| c == CATALOG) && wants_tables(&query.table_types);
+    let mut rows = Vec::new();
+    for spec in specs {
+        let by_schema = matches(query.db_schema_filter_pattern.as_deref(), spec.name.schema())?;
+        let by_table = matches(query.table_name_filter_pattern.as_deref(), spec.name.table())?;
+        if wanted && by_schema && by_table {
+            rows.push(spec);
+        }
+    }
+    let exact = |spec: &TableSpec| {
+        let same = |pattern: &Option<String>, name: &str| pattern.as_deref().is_some_and(|p| unescape(p) == name);
+        same(&query.table_name_filter_pattern, spec.name.table()) as u8
+            + same(&query.db_schema_filter_pattern, spec.name.schema()) as u8
+    };
+    rows.sort_by(|a, b| exact(b).cmp(&exact(a)).then_with(|| a.name.cmp(&b.name)));
+
+    let text = |values: Vec<&str>| -> ArrayRef { Arc::new(StringArray::from(values)) };
+    let mut columns = vec![
+        text(vec![CATALOG; rows.len()]),
+        text(rows.iter().map(|s| s.name.schema()).collect()),
+        text(rows.iter().map(|s| s.name.table()).collect()),
+        text(vec![TABLE; rows.len()]),
+    ];
+    if query.include_schema {
+        let encoded = rows.iter().map(|spec| encode(&described(spec, profile))).collect::<Result<Vec<_>>>()?;
+        columns.push(Arc::new(BinaryArray::from_iter_values(encoded)));
+    }
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn wants_tables(types: &[String]) -> bool {
+    types.is_empty() || types.iter().any(|t| TABLE_ALIASES.iter().any(|a| a.eq_ignore_ascii_case(t)))
+}
+
+fn matches(pattern: Option<&str>, name: &str) -> Result<bool> {
+    let Some(pattern) = pattern else { return Ok(true) };
+    let name = StringArray::from(vec![name]);
+    Ok(like(&name, &StringArray::new_scalar(pattern))?.value(0))
+}
+
+fn unescape(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' { chars.next().unwrap_or('\\') } else { c });
+    }
+    out
+}
+
+fn encode(schema: &Schema) -> Result<Vec<u8>> {
+    let message: IpcMessage = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into()?;
+    Ok(message.0.to_vec())
+}
+
+/// The table's columns as queries return them, with what catalogs of drivers ask for in the metadata.
+fn described(spec: &TableSpec, profile: Profile) -> Schema {
+    let fields: Vec<Field> = spec
+        .schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let data_type = output::data_type(field.data_type(), profile);
+            let mut metadata = HashMap::from([
+                (key("CATALOG_NAME"), CATALOG.to_owned()),
+                (key("SCHEMA_NAME"), spec.name.schema().to_owned()),
+                (key("TABLE_NAME"), spec.name.table().to_owned()),
+                (key("TYPE_NAME"), type_name(field.data_type())),
+                (key("IS_AUTO_INCREMENT"), "0".to_owned()),
+                (key("IS_READ_ONLY"), "1".to_owned()),
+                (key("IS_SEARCHABLE"), "1".to_owned()),
+            ]);
+            if let Some(comment) = field.metadata().get("comment") {
+                metadata.insert(key("REMARKS"), comment.clone());
+            }
+            if let Some((precision, scale)) = precision_scale(field.data_type()) {
+                metadata.insert(key("PRECISION"), precision.to_string());
+                metadata.insert(key("SCALE"), scale.to_string());
+            }
+            Field::new(field.name(), data_type, field.is_nullable()).with_metadata(metadata)
+        })
+        .collect();
+    Schema::new_with_metadata(fields, HashMap::from([(key("REMARKS"), spec.comment.clone())]))
+}
+
+fn key(name: &str) -> String {
+    format!("ARROW:FLIGHT:SQL:{name}")
+}
+
+/// The column's type as SQL writes it.
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 => "VARCHAR".into(),
+        DataType::Binary => "VARBINARY".into(),
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Int8 => "TINYINT".into(),
+        DataType::Int16 => "SMALLINT".into(),
+        DataType::Int32 => "INTEGER".into(),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::Float32 => "REAL".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Date32 => "DATE".into(),
+        DataType::Decimal128(p, s) => format!("DECIMAL({p},{s})"),
+        DataType::Timestamp(_, None) => "TIMESTAMP".into(),
+        DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE".into(),
+        DataType::List(item) => format!("{} ARRAY", type_name(item.data_type())),
+        other => other.to_string().to_uppercase(),
+    }
+}
+
+fn precision_scale(data_type: &DataType) -> Option<(u32, i32)> {
+    match data_type {
+        DataType::Decimal128(p, s) => Some((u32::from(*p), i32::from(*s))),
+        DataType::Int32 => Some((10, 0)),
+        DataType::Int64 => Some((19, 0)),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some((26, 6)),
+        DataType::Date32 => Some((10, 0)),
+        DataType::Boolean => Some((1, 0)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::AsArray;
+    use datafusion::arrow::ipc::convert::try_schema_from_ipc_buffer;
+    use ticklake_sql::{TableName, tables};
+
+    use super::*;
+
+    fn specs() -> Vec<Arc<TableSpec>> {
+        let names = [
+            TableName::gold_ohlcv("1m"),
+            TableName::gold_ohlcv("5m"),
+            TableName::parse("gold.ohlcv_10m").unwrap(),
+            TableName::silver_trades(),
+            TableName::bronze_trades(),
+        ];
+        names.iter().map(|n| tables::spec(n).unwrap()).collect()
+    }
+
+    fn names(query: CommandGetTables) -> Vec<String> {
+        let rows = list(&query, specs(), Profile::default()).unwrap();
+        assert_eq!(rows.num_columns(), if query.include_schema { 5 } else { 4 });
+        let (schemas, tables) = (rows.column(1).as_string::<i32>(), rows.column(2).as_string::<i32>());
+        (0..rows.num_rows()).map(|i| format!("{}.{}", schemas.value(i), tables.value(i))).collect()
+    }
+
+    fn query() -> CommandGetTables {
+        CommandGetTables::default()
+    }
+
+    #[test]
+    fn no_filter_lists_all() {
+        assert_eq!(names(query()).len(), 5);
+        assert_eq!(names(CommandGetTables { catalog: Some(CATALOG.into()), ..query() }).len(), 5);
+        assert!(names(CommandGetTables { catalog: Some("other".into()), ..query() }).is_empty());
+    }
+
+    #[test]
+    fn patterns_are_like_with_escape_and_exact_names_come_first() {
+        let by_table = |p: &str| names(CommandGetTables { table_name_filter_pattern: Some(p.into()), ..query() });
+        assert_eq!(by_table("ohlcv%").len(), 3);
+        assert_eq!(by_table("ohlcv_1m"), ["gold.ohlcv_1m"]);
+        assert_eq!(by_table("ohlcv\\_5m"), ["gold.ohlcv_5m"]);
+        assert_eq!(by_table("trades"), ["bronze.trades", "silver.trades"]);
+        assert_eq!(by_table("OHLCV_1M").len(), 0);
+        let both = CommandGetTables {
+            db_schema_filter_pattern: Some("silver".into()),
+            table_name_filter_pattern: Some("trade_".into()),
+            ..query()
+        };
+        assert_eq!(names(both), ["silver.trades"]);
+        let wild = specs().into_iter().rev().collect::<Vec<_>>();
+        let exact = CommandGetTables { table_name_filter_pattern: Some("ohlcv__m".into()), ..query() };
+        assert_eq!(list(&exact, wild, Profile::default()).unwrap().num_rows(), 2);
+    }
+
+    #[test]
+    fn types_are_compared_with_aliases() {
+        let by_type = |t: &str| names(CommandGetTables { table_types: vec![t.into()], ..query() }).len();
+        assert_eq!((by_type("TABLE"), by_type("table"), by_type("BASE TABLE"), by_type("VIEW")), (5, 5, 5, 0));
+    }
+
+    #[test]
+    fn columns_carry_what_drivers_ask_for() {
+        let query = CommandGetTables {
+            table_name_filter_pattern: Some("ohlcv_1m".into()),
+            include_schema: true,
+            ..query()
+        };
+        let rows = list(&query, specs(), Profile::default()).unwrap();
+        let schema = try_schema_from_ipc_buffer(rows.column(4).as_binary::<i32>().value(0)).unwrap();
+        let open = schema.field_with_name("open").unwrap();
+        assert_eq!(open.metadata()[&key("TYPE_NAME")], "DECIMAL(28,12)");
+        assert_eq!(open.metadata()[&key("SCALE")], "12");
+        assert!(open.metadata()[&key("REMARKS")].contains("price of the first trade"));
+        assert!(!open.is_nullable());
+        assert!(schema.metadata().contains_key(&key("REMARKS")));
+    }
+
+    #[test]
+    fn catalogs_schemas_and_types() {
+        assert_eq!(catalogs(CommandGetCatalogs {}).unwrap().num_rows(), 1);
+        assert_eq!(schemas(CommandGetDbSchemas::default()).unwrap().num_rows(), 3);
+        let one = CommandGetDbSchemas { catalog: None, db_schema_filter_pattern: Some("g%".into()) };
+        assert_eq!(schemas(one).unwrap().num_rows(), 1);
+        assert_eq!(table_types(CommandGetTableTypes {}).unwrap().num_rows(), 2);
+    }
+}

@@ -1,0 +1,263 @@
+//! The one query path behind every face: parse, pin, plan, admit, execute, stream.
+//!
+//! Queries run on a runtime of their own: a query that computes for long must not keep the network from answering.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionConfig;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::limits::{Admission, runtime_env};
+use crate::options::ServerOptions;
+use crate::output;
+use crate::parameters;
+use crate::plan::{self, Parsed};
+use crate::plan_cache::PlanCache;
+use crate::profile::Profile;
+use crate::scan::STORE_URL;
+use crate::schemas::{CATALOG, Catalogs, DEFAULT_SCHEMA, PinnedCatalog};
+use crate::snapshot::Snapshots;
+use crate::status::ServerStatus;
+use crate::stream::{self, Frames};
+use crate::ticket::{Claims, Kind, Signer, fingerprint};
+use crate::version::TableVersion;
+
+pub struct Engine {
+    template: SessionState,
+    pub snapshots: Snapshots,
+    pub signer: Signer,
+    pub status: Arc<ServerStatus>,
+    pub options: ServerOptions,
+    admission: Admission,
+    plans: PlanCache,
+    queries: Handle,
+    running: Mutex<HashMap<String, CancellationToken>>,
+    shutdown: CancellationToken,
+}
+
+/// A statement planned against pinned versions; parameters still open.
+#[derive(Debug)]
+pub struct Planned {
+    pub state: SessionState,
+    pub plan: LogicalPlan,
+    pub parameter_types: Vec<Option<DataType>>,
+    pub versions: BTreeMap<String, u64>,
+    committed_ms: BTreeMap<String, i64>,
+}
+
+/// What GetFlightInfo tells about a statement.
+pub struct Described {
+    pub schema: SchemaRef,
+    pub ticket: Bytes,
+    pub app_metadata: Bytes,
+}
+
+impl Engine {
+    pub fn new(
+        snapshots: Snapshots,
+        signer: Signer,
+        options: ServerOptions,
+        status: Arc<ServerStatus>,
+        queries: Handle,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        let runtime = runtime_env(&options)?;
+        let url = ObjectStoreUrl::parse(STORE_URL)?;
+        runtime.register_object_store(url.as_ref(), snapshots.lake().object_store());
+        let threads = queries.metrics().num_workers();
+        Ok(Self {
+            template: template(runtime, threads)?,
+            admission: Admission::new(&options, status.clone()),
+            snapshots,
+            signer,
+            status,
+            options,
+            plans: PlanCache::default(),
+            queries,
+            running: Mutex::default(),
+            shutdown,
+        })
+    }
+
+    /// Parses and plans `sql` against `versions`, or the newest ones where none are given.
+    pub async fn plan(
+        self: &Arc<Self>,
+        sql: &str,
+        versions: Option<BTreeMap<String, u64>>,
+    ) -> Result<(Parsed, Arc<Planned>)> {
+        let engine = self.clone();
+        let sql = sql.to_owned();
+        let task = self.queries.spawn(async move {
+            let parsed = plan::parse(&sql, engine.options.max_statement_bytes)?;
+            let planned = engine.plan_parsed(&parsed, versions).await?;
+            Ok((parsed, planned))
+        });
+        task.await.map_err(|e| Error::Internal(format!("planning ended: {e}")))?
+    }
+
+    async fn plan_parsed(&self, parsed: &Parsed, versions: Option<BTreeMap<String, u64>>) -> Result<Arc<Planned>> {
+        let (pinned, missing) = self.pin(parsed, versions).await?;
+        let versions: BTreeMap<_, _> = pinned.iter().map(|v| (v.name().to_string(), v.version())).collect();
+        // A list of tables is not pinned by any version: it is planned anew.
+        let cacheable = !parsed.lists_tables && missing.is_empty();
+        if cacheable && let Some(planned) = self.plans.get(&parsed.sql, &versions) {
+            return Ok(planned);
+        }
+        let committed_ms =
+            pinned.iter().filter_map(|v| Some((v.name().to_string(), v.committed_ms()?))).collect();
+        let tables = if parsed.lists_tables { self.snapshots.all().await? } else { Vec::new() };
+        let state = self.session(tables.into_iter().chain(pinned));
+        let plan = plan::plan(&state, parsed, &missing).await?;
+        let parameter_types = plan::parameter_types(&plan, parsed.parameters)?;
+        let planned = Arc::new(Planned { state, plan, parameter_types, versions, committed_ms });
+        if cacheable {
+            self.plans.put(&parsed.sql, planned.clone());
+        }
+        Ok(planned)
+    }
+
+    /// The versions that the statement's tables are read at, and the names of those that do not exist.
+    async fn pin(
+        &self,
+        parsed: &Parsed,
+        versions: Option<BTreeMap<String, u64>>,
+    ) -> Result<(Vec<Arc<TableVersion>>, Vec<String>)> {
+        let mut missing = parsed.others.clone();
+        let mut pinned = Vec::new();
+        for name in &parsed.tables {
+            let wanted = versions.as_ref().and_then(|v| v.get(&name.to_string()).copied());
+            let found = match wanted {
+                Some(version) => self.snapshots.at(name, version).await,
+                None => self.snapshots.newest(name).await,
+            };
+            match found {
+                Ok(version) => pinned.push(version),
+                Err(Error::NotFound(_) | Error::Config(_)) if wanted.is_none() => missing.push(name.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((pinned, missing))
+    }
+
+    fn session(&self, tables: impl IntoIterator<Item = Arc<TableVersion>>) -> SessionState {
+        let mut state = self.template.clone();
+        state.register_catalog_list(Arc::new(Catalogs(Arc::new(PinnedCatalog::new(tables)))));
+        state
+    }
+
+    /// Plans `claims` (SQL and bound values) for `user` and seals the ticket that runs it.
+    pub async fn describe(self: &Arc<Self>, mut claims: Claims, profile: Profile) -> Result<Described> {
+        let (parsed, planned) = self.plan(&claims.sql, None).await?;
+        let plans = bound(&planned, &parsed, claims.parameters.as_deref())?;
+        let first = plans.first().ok_or_else(|| Error::Parameter("no row of values was bound".into()))?;
+        let schema = output::schema(first.schema().as_arrow(), profile);
+        claims.query_id = uuid::Uuid::new_v4().to_string();
+        claims.sql = parsed.sql;
+        claims.versions = planned.versions.clone();
+        claims.profile = profile.to_code();
+        claims.schema_fingerprint = fingerprint(&schema);
+        let app_metadata = self.app_metadata(&claims.query_id, &planned);
+        let ticket = self.signer.seal(Kind::Ticket, claims, self.options.ticket_lifetime);
+        Ok(Described { schema, ticket, app_metadata })
+    }
+
+    fn app_metadata(&self, query_id: &str, planned: &Planned) -> Bytes {
+        let now_ms = self.snapshots.lake().clock().now_us() / 1_000;
+        let age_ms: BTreeMap<_, _> = planned.committed_ms.iter().map(|(n, ms)| (n, (now_ms - ms).max(0))).collect();
+        serde_json::json!({ "query_id": query_id, "versions": planned.versions, "age_ms": age_ms }).to_string().into()
+    }
+
+    /// Runs what a ticket says. Waits for a slot, then returns frames as they come.
+    pub async fn run(self: &Arc<Self>, claims: Claims, timeout: Option<Duration>) -> Result<Frames> {
+        let limit = timeout.unwrap_or(Duration::MAX).min(self.options.query_timeout);
+        let deadline = Instant::now() + limit;
+        let profile = Profile::from_code(claims.profile)?;
+        self.status.query_started();
+        let slot = self.admission.enter(deadline).await?;
+        let (parsed, planned) = self.plan(&claims.sql, Some(claims.versions.clone())).await?;
+        let plans = bound(&planned, &parsed, claims.parameters.as_deref())?;
+        let schema = match plans.first() {
+            Some(first) => output::schema(first.schema().as_arrow(), profile),
+            None => return Err(Error::Parameter("no row of values was bound".into())),
+        };
+        if fingerprint(&schema) != claims.schema_fingerprint {
+            return Err(Error::Ticket("the result has another schema by now; run the query again".into()));
+        }
+        let cancel = self.shutdown.child_token();
+        let query = stream::Query {
+            engine: self.clone(),
+            query_id: claims.query_id.clone(),
+            state: planned.state.clone(),
+            plans,
+            schema,
+            slot,
+            deadline,
+            limit,
+            max_rows: self.options.max_rows,
+            cancel: cancel.clone(),
+        };
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(claims.query_id, cancel);
+        let versions = serde_json::json!(planned.versions).to_string();
+        Ok(stream::start(query, &self.queries, versions))
+    }
+
+    pub(crate) fn finished(&self, query_id: &str) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(query_id);
+    }
+
+    /// Stops a query that runs here; false where there is none of that id.
+    pub fn cancel(&self, query_id: &str) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(query_id).map(CancellationToken::cancel).is_some()
+    }
+
+    /// Counts and logs an error on its way to the client.
+    pub fn fail(&self, error: Error) -> tonic::Status {
+        self.status.failed(self.snapshots.lake().clock().now_us(), &error);
+        tracing::info!(kind = ?error.kind(), error = %error, "request failed");
+        error.into()
+    }
+}
+
+/// One plan for each row of bound values; one in all where the statement takes none.
+fn bound(planned: &Planned, parsed: &Parsed, values: Option<&[u8]>) -> Result<Vec<LogicalPlan>> {
+    if parsed.parameters == 0 {
+        return Ok(vec![planned.plan.clone()]);
+    }
+    let Some(values) = values else {
+        return Err(Error::Parameter(format!("the statement takes {} values, none were bound", parsed.parameters)));
+    };
+    let rows = parameters::rows(&parameters::decode(values)?, parsed.parameters)?;
+    rows.iter().map(|row| plan::bind(&planned.plan, parameters::fit(row, &planned.parameter_types)?)).collect()
+}
+
+/// The session that every query's own is cloned from: all functions, no tables, nothing that can be changed by SQL.
+fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> Result<SessionState> {
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_target_partitions(threads.max(1));
+    let options = config.options_mut();
+    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
+    options.execution.parquet.schema_force_view_types = false;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    Ok(SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_catalog_list(Arc::new(Catalogs(Arc::default())))
+        .build())
+}

@@ -1,0 +1,244 @@
+//! Errors of the server, and the one place where they become gRPC codes.
+//!
+//! Every message is a sentence that a user of a BI tool can act on; causes are chained, never printed with Debug.
+
+use std::time::Duration;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use tonic::{Code, Status};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// gRPC headers of Java and C++ clients hold about 8 KiB in all, percent-encoding included.
+const MAX_MESSAGE_CHARS: usize = 2_000;
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The same call may succeed later.
+    Retry,
+    /// The statement, a parameter or a setting is wrong.
+    Invalid,
+    NotFound,
+    /// Asked for more than the caller may have.
+    Denied,
+    /// The query met a limit of the server.
+    Limit,
+    Internal,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot parse the statement: {0}")]
+    Syntax(String),
+    #[error("cannot plan the statement: {0}")]
+    Plan(String),
+    #[error("the query failed: {0}")]
+    Execution(String),
+    #[error("{0} is refused: this server is read-only; use SELECT, WITH, VALUES, SHOW, DESCRIBE or EXPLAIN")]
+    ReadOnly(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("parameters: {0}")]
+    Parameter(String),
+    #[error("request: {0}")]
+    Request(String),
+    #[error("ticket: {0}")]
+    Ticket(String),
+    #[error("{0}; try again later")]
+    Busy(String),
+    #[error("{0}")]
+    Limit(String),
+    #[error("the query took longer than {}; narrow it or ask for a longer timeout", humanize(*.0))]
+    Deadline(Duration),
+    #[error("the query was cancelled")]
+    Cancelled,
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("the lake cannot be read: {0}")]
+    Store(String),
+    #[error("{0}")]
+    Config(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Busy(_) | Error::Store(_) | Error::Cancelled => ErrorKind::Retry,
+            Error::NotFound(_) => ErrorKind::NotFound,
+            Error::ReadOnly(_) | Error::Ticket(_) => ErrorKind::Denied,
+            Error::Limit(_) | Error::Deadline(_) => ErrorKind::Limit,
+            Error::Internal(_) => ErrorKind::Internal,
+            _ => ErrorKind::Invalid,
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Error::Syntax(_) | Error::Plan(_) | Error::Execution(_) | Error::Parameter(_) | Error::Request(_) => {
+                Code::InvalidArgument
+            }
+            Error::ReadOnly(_) | Error::Ticket(_) => Code::PermissionDenied,
+            Error::NotFound(_) => Code::NotFound,
+            Error::Busy(_) | Error::Store(_) => Code::Unavailable,
+            Error::Limit(_) => Code::ResourceExhausted,
+            Error::Deadline(_) => Code::DeadlineExceeded,
+            Error::Cancelled => Code::Cancelled,
+            Error::Unsupported(_) => Code::Unimplemented,
+            Error::Config(_) | Error::Internal(_) => Code::Internal,
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let short = match message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            Some((end, _)) => format!("{} ...", &message[..end]),
+            None => message,
+        };
+        Status::new(error.code(), short)
+    }
+}
+
+impl From<ticklake_sql::Error> for Error {
+    fn from(error: ticklake_sql::Error) -> Self {
+        match error.kind() {
+            ticklake_sql::ErrorKind::NotFound => Error::NotFound(chain(&error)),
+            ticklake_sql::ErrorKind::Invalid => Error::Config(chain(&error)),
+            ticklake_sql::ErrorKind::Internal => Error::Internal(chain(&error)),
+            ticklake_sql::ErrorKind::Retry | ticklake_sql::ErrorKind::Data => Error::Store(chain(&error)),
+        }
+    }
+}
+
+impl From<ArrowError> for Error {
+    fn from(error: ArrowError) -> Self {
+        DataFusionError::from(error).into()
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        if let Some(ours) = find_ours(&error) {
+            return ours;
+        }
+        match error.find_root() {
+            DataFusionError::SQL(source, _) => Error::Syntax(source.to_string()),
+            DataFusionError::Plan(text) => Error::Plan(text.clone()),
+            DataFusionError::SchemaError(source, _) => match source.as_ref() {
+                SchemaError::FieldNotFound { .. } => Error::Plan(first_line(&source.to_string())),
+                other => Error::Plan(other.to_string()),
+            },
+            DataFusionError::NotImplemented(text) => Error::Unsupported(format!("not supported: {text}")),
+            DataFusionError::ResourcesExhausted(text) => {
+                Error::Limit(format!("the query needs more memory than it may have: {}", first_line(text)))
+            }
+            DataFusionError::ObjectStore(source) => Error::Store(chain(source.as_ref())),
+            DataFusionError::ParquetError(source) => Error::Store(chain(source.as_ref())),
+            DataFusionError::ArrowError(source, _) => Error::Execution(source.to_string()),
+            DataFusionError::Execution(text) => Error::Execution(text.clone()),
+            other => Error::Internal(first_line(&other.strip_backtrace())),
+        }
+    }
+}
+
+/// One of our own errors carried through DataFusion as an external one.
+fn find_ours(error: &DataFusionError) -> Option<Error> {
+    match error {
+        DataFusionError::External(source) => source.downcast_ref::<CarriedError>().map(CarriedError::take),
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => find_ours(inner),
+        DataFusionError::Shared(inner) => find_ours(inner),
+        DataFusionError::Collection(all) => all.iter().find_map(find_ours),
+        _ => None,
+    }
+}
+
+/// An [`Error`] on its way through code that knows only [`DataFusionError`].
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct CarriedError {
+    code: Code,
+    message: String,
+}
+
+impl CarriedError {
+    fn take(&self) -> Error {
+        match self.code {
+            Code::NotFound => Error::NotFound(self.message.clone()),
+            Code::Unavailable => Error::Store(self.message.clone()),
+            Code::ResourceExhausted => Error::Limit(self.message.clone()),
+            Code::InvalidArgument => Error::Request(self.message.clone()),
+            _ => Error::Internal(self.message.clone()),
+        }
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        DataFusionError::External(Box::new(CarriedError { code: error.code(), message: error.to_string() }))
+    }
+}
+
+/// The error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn humanize(time: Duration) -> String {
+    if time.as_secs() >= 1 && time.subsec_millis() == 0 {
+        format!("{} s", time.as_secs())
+    } else {
+        format!("{} ms", time.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: impl Into<Error>, code: Code, part: &str) {
+        let status = Status::from(error.into());
+        assert_eq!(status.code(), code, "{status:?}");
+        assert!(status.message().contains(part), "{status:?}");
+    }
+
+    #[test]
+    fn datafusion_errors_have_codes() {
+        check(DataFusionError::Plan("no field x".into()), Code::InvalidArgument, "no field x");
+        check(DataFusionError::ResourcesExhausted("pool".into()), Code::ResourceExhausted, "memory");
+        check(DataFusionError::NotImplemented("LATERAL".into()), Code::Unimplemented, "LATERAL");
+        check(DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None), Code::InvalidArgument, "Divide");
+    }
+
+    #[test]
+    fn our_errors_survive_the_way_through_datafusion() {
+        let inner = DataFusionError::from(Error::NotFound("table a.b does not exist".into()));
+        let wrapped = DataFusionError::Context("scan".into(), Box::new(inner));
+        check(wrapped, Code::NotFound, "a.b");
+    }
+
+    #[test]
+    fn long_messages_are_cut_on_a_character() {
+        let status = Status::from(Error::Plan("ä".repeat(10_000)));
+        assert!(status.message().chars().count() < MAX_MESSAGE_CHARS + 10);
+    }
+}

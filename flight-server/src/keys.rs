@@ -1,0 +1,112 @@
+//! Keys: the natural keys of silver and gold; no table refers to another, which tools want to hear as an empty table.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow_flight::sql::CommandGetPrimaryKeys;
+use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use ticklake_sql::TableName;
+
+use crate::error::Result;
+use crate::schemas::CATALOG;
+use crate::service::Service;
+
+const SILVER_TRADES: &[&str] = &["venue", "symbol", "kind", "trade_id"];
+const BARS: &[&str] = &["venue", "symbol", "window_start"];
+
+/// `CommandGetPrimaryKeys` of FlightSql.proto.
+static PRIMARY: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("catalog_name", DataType::Utf8, true),
+        Field::new("db_schema_name", DataType::Utf8, true),
+        Field::new("table_name", DataType::Utf8, false),
+        Field::new("column_name", DataType::Utf8, false),
+        Field::new("key_name", DataType::Utf8, true),
+        Field::new("key_sequence", DataType::Int32, false),
+    ]))
+});
+
+/// `CommandGetExportedKeys`, `CommandGetImportedKeys` and `CommandGetCrossReference` of FlightSql.proto.
+static REFERENCE: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("pk_catalog_name", DataType::Utf8, true),
+        Field::new("pk_db_schema_name", DataType::Utf8, true),
+        Field::new("pk_table_name", DataType::Utf8, false),
+        Field::new("pk_column_name", DataType::Utf8, false),
+        Field::new("fk_catalog_name", DataType::Utf8, true),
+        Field::new("fk_db_schema_name", DataType::Utf8, true),
+        Field::new("fk_table_name", DataType::Utf8, false),
+        Field::new("fk_column_name", DataType::Utf8, false),
+        Field::new("key_sequence", DataType::Int32, false),
+        Field::new("fk_key_name", DataType::Utf8, true),
+        Field::new("pk_key_name", DataType::Utf8, true),
+        Field::new("update_rule", DataType::UInt8, false),
+        Field::new("delete_rule", DataType::UInt8, false),
+    ]))
+});
+
+pub fn primary_schema() -> SchemaRef {
+    PRIMARY.clone()
+}
+
+pub fn reference_schema() -> SchemaRef {
+    REFERENCE.clone()
+}
+
+pub fn no_references() -> RecordBatch {
+    RecordBatch::new_empty(reference_schema())
+}
+
+pub async fn primary(service: &Service, query: CommandGetPrimaryKeys) -> Result<RecordBatch> {
+    let tables = service.engine.snapshots.all().await?;
+    primary_of(&query, tables.iter().map(|t| t.name()))
+}
+
+fn primary_of<'a>(query: &CommandGetPrimaryKeys, tables: impl Iterator<Item = &'a TableName>) -> Result<RecordBatch> {
+    let wanted = query.catalog.as_deref().is_none_or(|c| c == CATALOG);
+    let mut rows = Vec::new();
+    for name in tables {
+        let by_schema = query.db_schema.as_deref().is_none_or(|s| s == name.schema());
+        if wanted && by_schema && query.table == name.table() {
+            rows.extend(key_of(name).iter().zip(1..).map(|(column, n)| (name, *column, n)));
+        }
+    }
+    let text = |values: Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values)) };
+    let columns: Vec<ArrayRef> = vec![
+        text(vec![CATALOG.to_owned(); rows.len()]),
+        text(rows.iter().map(|(name, _, _)| name.schema().to_owned()).collect()),
+        text(rows.iter().map(|(name, _, _)| name.table().to_owned()).collect()),
+        text(rows.iter().map(|(_, column, _)| (*column).to_owned()).collect()),
+        text(rows.iter().map(|(name, _, _)| format!("{}_key", name.table())).collect()),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, _, n)| *n))),
+    ];
+    Ok(RecordBatch::try_new(primary_schema(), columns)?)
+}
+
+fn key_of(name: &TableName) -> &'static [&'static str] {
+    match (name.schema(), name.table()) {
+        ("silver", "trades") => SILVER_TRADES,
+        ("gold", table) if table.starts_with("ohlcv_") => BARS,
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::AsArray;
+
+    use super::*;
+
+    #[test]
+    fn natural_keys_are_told_in_order() {
+        let tables = [TableName::silver_trades(), TableName::bronze_trades(), TableName::gold_ohlcv("1m")];
+        let query = |table: &str| CommandGetPrimaryKeys { catalog: None, db_schema: None, table: table.into() };
+        let rows = primary_of(&query("trades"), tables.iter()).unwrap();
+        let columns: Vec<_> = rows.column(3).as_string::<i32>().iter().flatten().collect();
+        assert_eq!(columns, SILVER_TRADES);
+        assert_eq!(primary_of(&query("ohlcv_1m"), tables.iter()).unwrap().num_rows(), 3);
+        assert_eq!(primary_of(&query("none"), tables.iter()).unwrap().num_rows(), 0);
+        let other = CommandGetPrimaryKeys { db_schema: Some("bronze".into()), ..query("trades") };
+        assert_eq!(primary_of(&other, tables.iter()).unwrap().num_rows(), 0);
+    }
+}

@@ -1,0 +1,78 @@
+//! What a server can be told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Serve plain text on an address that is not loopback.
+    pub insecure: bool,
+    /// Key that signs tickets, handles and bearers, 32 bytes or more; None: a random one, so that they die with the process.
+    pub signing_key: Option<Secret>,
+    /// Keys whose tokens are still accepted.
+    pub previous_signing_keys: Vec<Secret>,
+    /// Threads that run queries, apart from those that serve the network; 0: as many as there are cores.
+    pub query_threads: usize,
+    /// Memory that all queries together may hold before they spill.
+    pub memory_bytes: usize,
+    /// Disk that spilled data may take.
+    pub spill_bytes: u64,
+    /// Folder for spilled data; None: the system's.
+    pub spill_dir: Option<PathBuf>,
+    /// Parquet footers and page indexes kept in memory.
+    pub metadata_cache_bytes: usize,
+    /// Queries that run at once; more wait.
+    pub max_running: usize,
+    /// Queries that wait; more are refused.
+    pub max_queued: usize,
+    /// From the call to the last byte of the result.
+    pub query_timeout: Duration,
+    /// Rows that one result may have.
+    pub max_rows: u64,
+    /// Bytes of a statement.
+    pub max_statement_bytes: usize,
+    /// Life of a ticket and of a prepared statement's handle.
+    pub ticket_lifetime: Duration,
+    pub bearer_lifetime: Duration,
+    /// How often the next commit is looked for while there are queries.
+    pub poll_interval: Duration,
+    /// How often without queries for a minute.
+    pub idle_poll_interval: Duration,
+    /// What running streams get at shutdown.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            insecure: false,
+            signing_key: None,
+            previous_signing_keys: Vec::new(),
+            query_threads: 0,
+            memory_bytes: 1 << 30,
+            spill_bytes: 10 << 30,
+            spill_dir: None,
+            metadata_cache_bytes: 128 << 20,
+            max_running: 8,
+            max_queued: 256,
+            query_timeout: Duration::from_secs(300),
+            max_rows: u64::MAX,
+            max_statement_bytes: 1 << 20,
+            ticket_lifetime: Duration::from_secs(24 * 3600),
+            bearer_lifetime: Duration::from_secs(30 * 24 * 3600),
+            poll_interval: Duration::from_millis(100),
+            idle_poll_interval: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Bytes that never reach a log.
+#[derive(Clone)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}

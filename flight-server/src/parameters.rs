@@ -1,0 +1,195 @@
+//! Bound values of a prepared statement: from the wire by position, to literals of the types that the plan expects.
+//!
+//! Column names say nothing (ADBC sends `0`, `1`, ...; flightsql-dbapi a dense union each), order does.
+
+use bytes::Bytes;
+use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::common::ScalarValue;
+
+use crate::error::{Error, Result};
+
+/// Rows of values that one execution may bind.
+pub const MAX_ROWS: usize = 10_000;
+
+/// One row of values for each run of the statement.
+pub type Rows = Vec<Vec<ScalarValue>>;
+
+/// The schema that CreatePreparedStatement announces: one field a parameter, text where the plan cannot tell.
+pub fn schema(types: &[Option<DataType>]) -> SchemaRef {
+    let fields: Vec<Field> = types
+        .iter()
+        .enumerate()
+        .map(|(i, t)| Field::new(format!("${}", i + 1), t.clone().unwrap_or(DataType::Utf8), true))
+        .collect();
+    std::sync::Arc::new(Schema::new(fields))
+}
+
+pub fn encode(batches: &[RecordBatch]) -> Result<Bytes> {
+    let Some(first) = batches.first() else { return Ok(Bytes::new()) };
+    let mut out = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut out, &first.schema())?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    drop(writer);
+    Ok(out.into())
+}
+
+pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bad = |error| Error::Parameter(format!("not an Arrow stream: {error}"));
+    StreamReader::try_new(bytes, None).map_err(bad)?.map(|batch| batch.map_err(bad)).collect()
+}
+
+/// The rows of `batches`, each with exactly `count` values.
+pub fn rows(batches: &[RecordBatch], count: usize) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for batch in batches {
+        if batch.num_columns() != count {
+            let sent = batch.num_columns();
+            return Err(Error::Parameter(format!("the statement takes {count} values, {sent} were bound")));
+        }
+        if rows.len() + batch.num_rows() > MAX_ROWS {
+            return Err(Error::Parameter(format!("more than {MAX_ROWS} rows of values; bind fewer at once")));
+        }
+        for row in 0..batch.num_rows() {
+            let values = batch.columns().iter().map(|column| value(column.as_ref(), row)).collect::<Result<_>>()?;
+            rows.push(values);
+        }
+    }
+    Ok(rows)
+}
+
+fn value(column: &dyn Array, row: usize) -> Result<ScalarValue> {
+    let value = ScalarValue::try_from_array(column, row).map_err(|e| Error::Parameter(e.to_string()))?;
+    Ok(plain(value))
+}
+
+/// Unwraps the encodings that drivers put around a value.
+fn plain(value: ScalarValue) -> ScalarValue {
+    match value {
+        ScalarValue::Union(Some((_, inner)), _, _) => plain(*inner),
+        ScalarValue::Union(None, _, _) => ScalarValue::Null,
+        ScalarValue::Dictionary(_, inner) => plain(*inner),
+        ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => ScalarValue::Utf8(text),
+        ScalarValue::BinaryView(bytes) | ScalarValue::LargeBinary(bytes) => ScalarValue::Binary(bytes),
+        other => other,
+    }
+}
+
+/// `row` as the types that the plan expects. A number that would lose digits keeps its own type: the engine then widens
+/// the other side. Text that does not read as the expected type is an error.
+pub fn fit(row: &[ScalarValue], types: &[Option<DataType>]) -> Result<Vec<ScalarValue>> {
+    row.iter().zip(types).enumerate().map(|(i, (value, expected))| fit_one(i + 1, value, expected.as_ref())).collect()
+}
+
+fn fit_one(position: usize, value: &ScalarValue, expected: Option<&DataType>) -> Result<ScalarValue> {
+    let Some(expected) = expected else { return Ok(value.clone()) };
+    let from = value.data_type();
+    if from == *expected {
+        return Ok(value.clone());
+    }
+    if value.is_null() {
+        return ScalarValue::try_from(expected).map_err(|e| Error::Parameter(e.to_string()));
+    }
+    let refuse = || Error::Parameter(format!("value {position} ({value}) is not a {expected}"));
+    let Some(cast) = cast(value, expected) else {
+        return if from.is_numeric() && expected.is_numeric() { Ok(value.clone()) } else { Err(refuse()) };
+    };
+    let loses = from.is_numeric() && cast_back(&cast, &from).as_ref() != Some(value);
+    Ok(if loses { value.clone() } else { cast })
+}
+
+fn cast(value: &ScalarValue, to: &DataType) -> Option<ScalarValue> {
+    let array = value.to_array().ok()?;
+    let options = CastOptions { safe: false, ..Default::default() };
+    let array = cast_with_options(&array, to, &options).ok()?;
+    ScalarValue::try_from_array(&array, 0).ok()
+}
+
+fn cast_back(value: &ScalarValue, to: &DataType) -> Option<ScalarValue> {
+    cast(value, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::*;
+    use datafusion::arrow::buffer::ScalarBuffer;
+    use datafusion::arrow::datatypes::{TimeUnit, UnionFields};
+
+    use super::*;
+
+    fn fitted(value: ScalarValue, expected: DataType) -> Result<ScalarValue> {
+        fit(&[value], &[Some(expected)]).map(|mut v| v.remove(0))
+    }
+
+    #[test]
+    fn values_take_the_expected_type() {
+        let text = |s: &str| ScalarValue::Utf8(Some(s.to_owned()));
+        assert_eq!(fitted(ScalarValue::Int64(Some(3)), DataType::Int32).unwrap(), ScalarValue::Int32(Some(3)));
+        assert_eq!(
+            fitted(text("1.5"), DataType::Decimal128(28, 12)).unwrap(),
+            ScalarValue::Decimal128(Some(1_500_000_000_000), 28, 12)
+        );
+        let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        assert_eq!(
+            fitted(text("1970-01-01T00:00:01Z"), zoned.clone()).unwrap(),
+            ScalarValue::TimestampMicrosecond(Some(1_000_000), Some("UTC".into()))
+        );
+        assert!(fitted(ScalarValue::Null, zoned).unwrap().is_null());
+        assert_eq!(fitted(text("a"), DataType::Utf8).unwrap(), text("a"));
+    }
+
+    #[test]
+    fn a_number_is_never_rounded_to_fit() {
+        let half = ScalarValue::Float64(Some(1.5));
+        assert_eq!(fitted(half.clone(), DataType::Int64).unwrap(), half);
+        let big = ScalarValue::Int64(Some(i64::MAX));
+        assert_eq!(fitted(big.clone(), DataType::Int32).unwrap(), big);
+    }
+
+    #[test]
+    fn text_that_does_not_read_is_refused() {
+        let refused = fitted(ScalarValue::Utf8(Some("soon".into())), DataType::Int64).unwrap_err().to_string();
+        assert!(refused.contains("value 1 (soon)"), "{refused}");
+    }
+
+    #[test]
+    fn unions_are_unwrapped_by_position() {
+        let fields = UnionFields::from_fields(vec![
+            Field::new("int", DataType::Int64, true),
+            Field::new("str", DataType::Utf8, true),
+        ]);
+        let children: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![7])), Arc::new(StringArray::from(vec!["x"]))];
+        let union = UnionArray::try_new(
+            fields,
+            ScalarBuffer::from(vec![1i8, 0]),
+            Some(ScalarBuffer::from(vec![0i32, 0])),
+            children,
+        )
+        .unwrap();
+        let batch = RecordBatch::try_from_iter([("arg", Arc::new(union) as ArrayRef)]).unwrap();
+        let rows = rows(&[batch], 1).unwrap();
+        assert_eq!(rows, vec![vec![ScalarValue::Utf8(Some("x".into()))], vec![ScalarValue::Int64(Some(7))]]);
+    }
+
+    #[test]
+    fn the_count_is_checked() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([("0", column)]).unwrap();
+        assert!(rows(std::slice::from_ref(&batch), 2).unwrap_err().to_string().contains("takes 2 values, 1 were bound"));
+        let copy = decode(&encode(&[batch]).unwrap()).unwrap();
+        assert_eq!(rows(&copy, 1).unwrap().len(), 1);
+        assert!(decode(b"noise that is no stream").is_err());
+    }
+}

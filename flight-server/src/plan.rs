@@ -1,0 +1,302 @@
+//! From text to a read-only logical plan. Whatever could change the lake, the session or the host is refused here.
+
+use std::ops::ControlFlow;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{ScalarValue, TableReference};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::{DFParserBuilder, Statement as DFStatement};
+use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::ast::{Statement as SqlStatement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use ticklake_sql::TableName;
+
+use crate::error::{Error, Result};
+use crate::placeholders;
+use crate::schemas::{CATALOG, DEFAULT_SCHEMA};
+
+/// Nesting of expressions and subqueries.
+const RECURSION_LIMIT: usize = 50;
+
+/// One statement that only reads, and what it reads from.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    pub statement: DFStatement,
+    /// With `$n` placeholders.
+    pub sql: String,
+    pub parameters: usize,
+    pub tables: Vec<TableName>,
+    /// Names that cannot be tables of the lake.
+    pub others: Vec<String>,
+    /// Reads the list of tables: information_schema, SHOW, DESCRIBE.
+    pub lists_tables: bool,
+}
+
+pub fn parse(sql: &str, max_bytes: usize) -> Result<Parsed> {
+    if sql.len() > max_bytes {
+        return Err(Error::Syntax(format!("it has {} bytes, {max_bytes} are allowed", sql.len())));
+    }
+    let numbered = placeholders::number(sql)?;
+    let statement = one_statement(&numbered.sql)?;
+    refuse_writes(&statement)?;
+    refuse_table_modifiers(&statement)?;
+    let (references, _ctes) = resolve_table_references(&statement, true)?;
+    let mut parsed = Parsed {
+        lists_tables: !reads_rows(&statement),
+        statement,
+        sql: numbered.sql,
+        parameters: numbered.parameters,
+        tables: Vec::new(),
+        others: Vec::new(),
+    };
+    for reference in references {
+        parsed.refer(reference);
+    }
+    Ok(parsed)
+}
+
+impl Parsed {
+    fn refer(&mut self, reference: TableReference) {
+        let resolved = reference.clone().resolve(CATALOG, DEFAULT_SCHEMA);
+        if resolved.schema.as_ref() == "information_schema" {
+            self.lists_tables = true;
+            return;
+        }
+        match TableName::parse(&format!("{}.{}", resolved.schema, resolved.table)) {
+            Ok(name) if resolved.catalog.as_ref() == CATALOG => self.tables.push(name),
+            _ => self.others.push(reference.to_string()),
+        }
+    }
+}
+
+fn one_statement(sql: &str) -> Result<DFStatement> {
+    let mut statements = DFParserBuilder::new(sql)
+        .with_dialect(&GenericDialect {})
+        .with_recursion_limit(RECURSION_LIMIT)
+        .build()?
+        .parse_statements()?;
+    match (statements.pop_front(), statements.len()) {
+        (Some(statement), 0) => Ok(statement),
+        (None, _) => Err(Error::Syntax("it is empty".into())),
+        (Some(_), more) => Err(Error::Syntax(format!("{} statements in one text; send one at a time", more + 1))),
+    }
+}
+
+fn refuse_writes(statement: &DFStatement) -> Result<()> {
+    match statement {
+        DFStatement::Statement(statement) => refuse_sql_writes(statement),
+        DFStatement::Explain(explain) => refuse_writes(&explain.statement),
+        DFStatement::CreateExternalTable(_) => Err(Error::ReadOnly("CREATE EXTERNAL TABLE".into())),
+        DFStatement::CopyTo(_) => Err(Error::ReadOnly("COPY".into())),
+        DFStatement::Reset(_) => Err(Error::ReadOnly("RESET".into())),
+    }
+}
+
+fn refuse_sql_writes(statement: &SqlStatement) -> Result<()> {
+    match statement {
+        SqlStatement::Query(_)
+        | SqlStatement::ExplainTable { .. }
+        | SqlStatement::ShowTables { .. }
+        | SqlStatement::ShowColumns { .. }
+        | SqlStatement::ShowVariable { .. }
+        | SqlStatement::ShowFunctions { .. } => Ok(()),
+        SqlStatement::Explain { statement, .. } => refuse_sql_writes(statement),
+        other => Err(Error::ReadOnly(leading_words(&other.to_string()))),
+    }
+}
+
+/// `DROP TABLE` of `DROP TABLE gold.x`: enough to say what was refused.
+fn leading_words(sql: &str) -> String {
+    let words: Vec<_> = sql.split_whitespace().take(2).take_while(|w| w.chars().all(char::is_alphabetic)).collect();
+    if words.is_empty() { "the statement".into() } else { words.join(" ").to_uppercase() }
+}
+
+fn reads_rows(statement: &DFStatement) -> bool {
+    match statement {
+        DFStatement::Statement(statement) => matches!(statement.as_ref(), SqlStatement::Query(_)),
+        DFStatement::Explain(explain) => reads_rows(&explain.statement),
+        _ => false,
+    }
+}
+
+/// The planner drops `VERSION AS OF`, TABLESAMPLE and hints without a word; other rows than asked for are no answer.
+fn refuse_table_modifiers(statement: &DFStatement) -> Result<()> {
+    let found = match statement {
+        DFStatement::Statement(statement) => statement.visit(&mut Modifiers),
+        DFStatement::Explain(explain) => return refuse_table_modifiers(&explain.statement),
+        _ => ControlFlow::Continue(()),
+    };
+    match found {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Modifiers;
+
+impl Visitor for Modifiers {
+    type Break = Error;
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
+        let TableFactor::Table { name, version, sample, with_hints, partitions, json_path, index_hints, .. } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        let what = if version.is_some() {
+            "a version"
+        } else if sample.is_some() {
+            "TABLESAMPLE"
+        } else if !with_hints.is_empty() || !index_hints.is_empty() {
+            "hints"
+        } else if !partitions.is_empty() || json_path.is_some() {
+            "a partition or path"
+        } else {
+            return ControlFlow::Continue(());
+        };
+        ControlFlow::Break(Error::Unsupported(format!("table {name}: {what} in a table reference is not supported")))
+    }
+}
+
+/// Plans `parsed` against the tables of `state`.
+pub async fn plan(state: &SessionState, parsed: &Parsed, missing: &[String]) -> Result<LogicalPlan> {
+    let plan = match state.statement_to_plan(parsed.statement.clone()).await {
+        Ok(plan) => plan,
+        Err(error) => return Err(named_missing(error.into(), missing)),
+    };
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    if read_only.verify_plan(&plan).is_err() {
+        return Err(Error::ReadOnly(leading_words(&parsed.sql)));
+    }
+    Ok(plan)
+}
+
+/// A plan that failed over a table that is not there is told so.
+fn named_missing(error: Error, missing: &[String]) -> Error {
+    let text = error.to_string();
+    match (&error, missing.iter().find(|name| text.contains(name.rsplit('.').next().unwrap_or(name)))) {
+        (Error::Plan(_), Some(name)) => {
+            Error::NotFound(format!("table {name} does not exist; SHOW TABLES lists those that do"))
+        }
+        _ => error,
+    }
+}
+
+/// The type that the plan expects of each parameter; None where it cannot tell or uses ask for different ones.
+pub fn parameter_types(plan: &LogicalPlan, count: usize) -> Result<Vec<Option<DataType>>> {
+    let mut found: Vec<Vec<DataType>> = vec![Vec::new(); count];
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Placeholder(placeholder) = expr
+                    && let (Some(field), Ok(n)) = (&placeholder.field, placeholders::position(&placeholder.id))
+                    && let Some(types) = found.get_mut(n - 1)
+                    && !types.contains(field.data_type())
+                {
+                    types.push(field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found.into_iter().map(|mut types| if types.len() == 1 { types.pop() } else { None }).collect())
+}
+
+/// `plan` with `values` in the place of its parameters.
+pub fn bind(plan: &LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
+    if values.is_empty() {
+        return Ok(plan.clone());
+    }
+    plan.clone().with_param_values(values).map_err(|error| match Error::from(error) {
+        Error::Plan(text) => Error::Parameter(text),
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(sql: &str) -> Result<Parsed> {
+        parse(sql, 10_000)
+    }
+
+    #[test]
+    fn what_reads_passes() {
+        for sql in [
+            "SELECT 1",
+            "WITH a AS (SELECT 1) SELECT * FROM a",
+            "VALUES (1)",
+            "SHOW TABLES",
+            "SHOW COLUMNS FROM gold.ohlcv_1m",
+            "DESCRIBE gold.ohlcv_1m",
+            "EXPLAIN SELECT 1",
+            "EXPLAIN ANALYZE SELECT 1",
+            "SELECT 1;",
+        ] {
+            parsed(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        }
+    }
+
+    #[test]
+    fn what_writes_is_refused() {
+        for sql in [
+            "DROP TABLE gold.ohlcv_1m",
+            "CREATE TABLE t (a INT)",
+            "CREATE VIEW v AS SELECT 1",
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+            "COPY (SELECT 1) TO '/tmp/x.csv'",
+            "INSERT INTO gold.ohlcv_1m SELECT * FROM gold.ohlcv_1m",
+            "UPDATE gold.ohlcv_1m SET open = 1",
+            "DELETE FROM gold.ohlcv_1m",
+            "SET datafusion.runtime.memory_limit = '1G'",
+            "RESET datafusion.execution.batch_size",
+            "EXPLAIN INSERT INTO gold.ohlcv_1m VALUES (1)",
+            "EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/x.csv'",
+            "PREPARE p AS SELECT 1",
+            "BEGIN",
+            "TRUNCATE TABLE gold.ohlcv_1m",
+        ] {
+            let refused = parsed(sql).expect_err(sql);
+            assert!(matches!(refused, Error::ReadOnly(_)), "{sql}: {refused}");
+        }
+    }
+
+    #[test]
+    fn one_statement_at_a_time() {
+        assert!(parsed("SELECT 1; SELECT 2").unwrap_err().to_string().contains("one at a time"));
+        assert!(parsed("SELECT 1; DROP TABLE x").is_err());
+        assert!(matches!(parsed(""), Err(Error::Syntax(_))));
+        assert!(matches!(parsed("SELEC 1"), Err(Error::Syntax(_))));
+        assert!(matches!(parsed(&"x".repeat(10_001)), Err(Error::Syntax(_))));
+        assert!(parsed(&format!("SELECT {}1{}", "(".repeat(3_000), ")".repeat(3_000))).is_err());
+    }
+
+    #[test]
+    fn table_references_are_told_apart() {
+        let p = parsed("WITH c AS (SELECT 1) SELECT * FROM c, gold.a, b, ticklake.silver.d, other.x.y, \"/etc/passwd\"").unwrap();
+        let names: Vec<_> = p.tables.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["gold.a", "gold.b", "silver.d"]);
+        assert_eq!(p.others.len(), 2);
+        assert!(!p.lists_tables);
+        assert!(parsed("SELECT * FROM information_schema.tables").unwrap().lists_tables);
+        assert!(parsed("SHOW TABLES").unwrap().lists_tables);
+    }
+
+    #[test]
+    fn versions_and_samples_are_refused() {
+        for sql in [
+            "SELECT * FROM gold.a TABLESAMPLE (10 PERCENT)",
+            "SELECT * FROM (SELECT * FROM gold.a TABLESAMPLE BERNOULLI (10))",
+            "EXPLAIN SELECT * FROM gold.a TABLESAMPLE (10 PERCENT)",
+        ] {
+            let refused = parsed(sql).expect_err(sql);
+            assert!(matches!(refused, Error::Unsupported(_) | Error::Syntax(_)), "{sql}: {refused}");
+        }
+        for sql in ["SELECT * FROM gold.a FOR SYSTEM_TIME AS OF '2020-01-01'", "SELECT * FROM gold.a VERSION AS OF 3"] {
+            assert!(parsed(sql).is_err(), "{sql}");
+        }
+    }
+}

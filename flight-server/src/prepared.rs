@@ -1,0 +1,107 @@
+//! Prepared statements. A handle is the signed statement itself, with the bound values once there are some, so any
+//! replica answers it and closing it frees nothing.
+
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::server::PeekableFlightDataStream;
+use arrow_flight::sql::{
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, CommandPreparedStatementQuery,
+    DoPutPreparedStatementResult,
+};
+use arrow_flight::{Action, FlightDescriptor, FlightInfo, IpcMessage, SchemaAsIpc};
+use bytes::Bytes;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::ipc::writer::IpcWriteOptions;
+use futures::TryStreamExt;
+use tonic::Request;
+
+use crate::caller::Caller;
+use crate::error::{Error, Result};
+use crate::service::Service;
+use crate::ticket::{Claims, Kind};
+use crate::{output, parameters, statement};
+
+/// What one DoPut of values may hold in memory.
+const MAX_PARAMETER_BYTES: usize = 32 << 20;
+
+pub async fn create(
+    service: &Service,
+    query: ActionCreatePreparedStatementRequest,
+    request: Request<Action>,
+) -> Result<ActionCreatePreparedStatementResult> {
+    let caller = Caller::of(&request)?;
+    let (parsed, planned) = service.engine.plan(&query.query, None).await?;
+    let dataset = output::schema(planned.plan.schema().as_arrow(), caller.profile);
+    let claims = Claims {
+        user: caller.user,
+        sql: parsed.sql,
+        parameter_count: u32::try_from(parsed.parameters).unwrap_or(u32::MAX),
+        ..Default::default()
+    };
+    Ok(ActionCreatePreparedStatementResult {
+        prepared_statement_handle: service.engine.signer.seal(Kind::Prepared, claims, service.engine.options.ticket_lifetime),
+        dataset_schema: ipc(&dataset)?,
+        parameter_schema: ipc(&parameters::schema(&planned.parameter_types))?,
+    })
+}
+
+fn ipc(schema: &Schema) -> Result<Bytes> {
+    let message: IpcMessage = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into()?;
+    Ok(message.0)
+}
+
+/// Binds values: the answer is another handle, which holds them.
+pub async fn bind(
+    service: &Service,
+    query: CommandPreparedStatementQuery,
+    request: Request<PeekableFlightDataStream>,
+) -> Result<DoPutPreparedStatementResult> {
+    let caller = Caller::of(&request)?;
+    let handle = query.prepared_statement_handle;
+    let mut claims = service.engine.signer.open(Kind::Prepared, &handle, &caller.user)?;
+    let batches = receive(request.into_inner()).await?;
+    let count = claims.parameter_count as usize;
+    if count == 0 && batches.iter().all(|b| b.num_columns() == 0) {
+        return Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) });
+    }
+    if parameters::rows(&batches, count)?.is_empty() {
+        return Err(Error::Parameter("no row of values was sent".into()));
+    }
+    claims.parameters = Some(parameters::encode(&batches)?);
+    let bound = service.engine.signer.seal(Kind::Prepared, claims, service.engine.options.ticket_lifetime);
+    service.bindings.remember(caller.peer, &handle, bound.clone());
+    Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(bound) })
+}
+
+async fn receive(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>> {
+    let frames = stream.map_err(|status| FlightError::Tonic(Box::new(status)));
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(frames);
+    let mut received = Vec::new();
+    let mut bytes = 0;
+    while let Some(batch) = batches.try_next().await.map_err(|e| Error::Parameter(e.to_string()))? {
+        bytes += batch.get_array_memory_size();
+        if bytes > MAX_PARAMETER_BYTES {
+            return Err(Error::Parameter(format!("more than {MAX_PARAMETER_BYTES} bytes of values; bind fewer at once")));
+        }
+        received.push(batch);
+    }
+    Ok(received)
+}
+
+pub async fn describe(
+    service: &Service,
+    query: CommandPreparedStatementQuery,
+    request: Request<FlightDescriptor>,
+) -> Result<FlightInfo> {
+    let caller = Caller::of(&request)?;
+    let mut claims = service.engine.signer.open(Kind::Prepared, &query.prepared_statement_handle, &caller.user)?;
+    if claims.parameters.is_none()
+        && claims.parameter_count > 0
+        && let Some(bound) = service.bindings.recall(caller.peer, &query.prepared_statement_handle)
+    {
+        claims = service.engine.signer.open(Kind::Prepared, &bound, &caller.user)?;
+    }
+    let described = service.engine.describe(claims, caller.profile).await?;
+    statement::info(described, request.into_inner())
+}

@@ -1,0 +1,123 @@
+//! Accepts connections and serves until told to stop; then lets running streams end, within a bound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use ticklake_sql::Lake;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result, chain};
+use crate::options::ServerOptions;
+use crate::service::Service;
+use crate::snapshot::Snapshots;
+use crate::status::ServerStatus;
+use crate::ticket::Signer;
+use crate::wire::Wire;
+
+/// Parameter batches come in one message; answers are split before they get near it.
+const MAX_REQUEST_BYTES: usize = 16 << 20;
+/// Dead peers are noticed within two of these.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Calls of one connection at once.
+const MAX_STREAMS: u32 = 256;
+
+/// Serves the lake's tables over Flight SQL on `listener` until `shutdown`, then drains. Reads only: needs no write access.
+pub async fn serve(
+    listener: TcpListener,
+    lake: Lake,
+    options: ServerOptions,
+    status: Arc<ServerStatus>,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let addr = listener.local_addr().map_err(|e| Error::Config(format!("the listener has no address: {e}")))?;
+    if !addr.ip().is_loopback() && !options.insecure {
+        return Err(Error::Config(format!(
+            "refusing to serve {addr} without log-in and encryption; bind to 127.0.0.1, or say --insecure to allow it"
+        )));
+    }
+    if !addr.ip().is_loopback() {
+        tracing::warn!(%addr, "serving everyone who reaches this address, unencrypted and without log-in");
+    }
+    let drain_timeout = options.drain_timeout;
+    let followers = TaskTracker::new();
+    let stop_followers = CancellationToken::new();
+    let _stop_followers = stop_followers.clone().drop_guard();
+    let stop_queries = CancellationToken::new();
+    let queries = QueryRuntime::new(options.query_threads)?;
+
+    let keys = options.signing_key.iter().chain(&options.previous_signing_keys).map(|k| k.0.clone()).collect();
+    let signer = Signer::new(keys, lake.clock().clone())?;
+    let snapshots = Snapshots::new(lake, &options, status.clone(), followers.clone(), stop_followers.clone());
+    let engine =
+        Engine::new(snapshots, signer, options, status.clone(), queries.handle(), stop_queries.clone())?;
+    let service = Wire(Service::new(Arc::new(engine))?);
+    let flight = FlightServiceServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(usize::MAX);
+
+    status.listening(addr.to_string());
+    tracing::info!(%addr, "serving flight sql");
+    let stop_accepting = shutdown.clone();
+    let server = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(flight)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { stop_accepting.cancelled().await });
+    let drained = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(drain_timeout).await;
+        // What still runs gets a typed error, and a moment to send it.
+        stop_queries.cancel();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let outcome = tokio::select! {
+        outcome = server => outcome.map_err(|e| Error::Internal(format!("the server ended: {}", chain(&e)))),
+        () = drained => Ok(()),
+    };
+    stop_queries.cancel();
+    stop_followers.cancel();
+    followers.close();
+    followers.wait().await;
+    tracing::info!(%addr, "stopped serving");
+    outcome
+}
+
+/// Where queries compute, apart from the runtime that serves the network.
+struct QueryRuntime(Option<Runtime>);
+
+impl QueryRuntime {
+    fn new(threads: usize) -> Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        builder.thread_name("ticklake-query").enable_all();
+        if threads > 0 {
+            builder.worker_threads(threads);
+        }
+        let runtime = builder.build().map_err(|e| Error::Internal(format!("query threads cannot start: {e}")))?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> tokio::runtime::Handle {
+        match &self.0 {
+            Some(runtime) => runtime.handle().clone(),
+            None => tokio::runtime::Handle::current(),
+        }
+    }
+}
+
+impl Drop for QueryRuntime {
+    fn drop(&mut self) {
+        // A plain drop would block, which an async context must not.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

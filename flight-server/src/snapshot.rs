@@ -1,0 +1,288 @@
+//! Follows the tables of a lake, so that a query pins versions without reading the store.
+//!
+//! In one process a commit wakes its table; across processes the next commit file is looked for, often while queries
+//! read the table, rarely otherwise. A query that meets an older look waits for one, a moment at most.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use deltalake::DeltaTable;
+use deltalake::kernel::Add;
+use ticklake_sql::log::{self, LogEntry};
+use ticklake_sql::{Lake, Table, TableName};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Error, Result, chain};
+use crate::options::ServerOptions;
+use crate::status::ServerStatus;
+use crate::version::TableVersion;
+
+/// What a query waits for a newer look at the log.
+const REFRESH_WAIT: Duration = Duration::from_millis(200);
+/// A table that nobody asked for this long is polled at the idle interval.
+const ACTIVE_FOR: Duration = Duration::from_secs(60);
+/// Versions kept for tickets that are still out.
+const HISTORY: usize = 16;
+/// Further behind than this, one load is cheaper than following.
+const MAX_FOLLOWED: usize = 256;
+/// How long the list of tables is taken as it is by metadata calls.
+const LISTING_AGE: Duration = Duration::from_secs(1);
+
+/// Every known table at its newest seen version. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshots(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    lake: Lake,
+    tables: RwLock<BTreeMap<TableName, Arc<Follower>>>,
+    listed: tokio::sync::Mutex<Option<Instant>>,
+    status: Arc<ServerStatus>,
+    poll: Duration,
+    idle_poll: Duration,
+    tasks: TaskTracker,
+    /// Followers run beside the network, never among the queries.
+    network: Handle,
+    shutdown: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Follower {
+    table: Table,
+    newest: watch::Sender<Arc<TableVersion>>,
+    history: Mutex<VecDeque<Arc<TableVersion>>>,
+    /// One reader of the log at a time; when it last saw the log's end.
+    looked: tokio::sync::Mutex<Instant>,
+    asked: Mutex<Instant>,
+    wake: Notify,
+}
+
+impl Snapshots {
+    /// `tasks` and `shutdown` bound the life of the followers.
+    pub fn new(
+        lake: Lake,
+        options: &ServerOptions,
+        status: Arc<ServerStatus>,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            lake,
+            tables: RwLock::default(),
+            listed: tokio::sync::Mutex::default(),
+            status,
+            poll: options.poll_interval,
+            idle_poll: options.idle_poll_interval,
+            tasks,
+            network: Handle::current(),
+            shutdown,
+        }))
+    }
+
+    pub fn lake(&self) -> &Lake {
+        &self.0.lake
+    }
+
+    /// Every table at its newest seen version, after a look at what tables there are.
+    pub async fn all(&self) -> Result<Vec<Arc<TableVersion>>> {
+        self.list().await?;
+        Ok(self.known())
+    }
+
+    /// Every table opened so far, as it was last seen.
+    pub fn known(&self) -> Vec<Arc<TableVersion>> {
+        let tables = self.0.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.values().map(|f| f.newest.borrow().clone()).collect()
+    }
+
+    /// The newest version of `name`; `NotFound` where the lake has no such table.
+    pub async fn newest(&self, name: &TableName) -> Result<Arc<TableVersion>> {
+        let follower = self.follower(name).await?;
+        follower.fresh(&self.0.status, self.0.poll).await?;
+        let newest = follower.newest.borrow().clone();
+        follower.remember(newest.clone());
+        Ok(newest)
+    }
+
+    /// Version `version` of `name`, for a ticket.
+    pub async fn at(&self, name: &TableName, version: u64) -> Result<Arc<TableVersion>> {
+        let follower = self.follower(name).await?;
+        if let Some(known) = follower.recall(version) {
+            return Ok(known);
+        }
+        let at = follower.load(Some(version)).await.map_err(|error| {
+            Error::NotFound(format!("version {version} of {name} can no longer be read; run the query again ({error})"))
+        })?;
+        follower.remember(at.clone());
+        Ok(at)
+    }
+
+    async fn follower(&self, name: &TableName) -> Result<Arc<Follower>> {
+        let known = self.0.tables.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        match known {
+            Some(known) => Ok(known),
+            None => self.open(self.0.lake.table(name).await?).await,
+        }
+    }
+
+    async fn list(&self) -> Result<()> {
+        let mut listed = self.0.listed.lock().await;
+        if listed.is_some_and(|at| at.elapsed() < LISTING_AGE) {
+            return Ok(());
+        }
+        for table in self.0.lake.tables().await? {
+            let known = self.0.tables.read().unwrap_or_else(PoisonError::into_inner).contains_key(table.name());
+            if !known {
+                self.open(table).await?;
+            }
+        }
+        *listed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Loads `table` and starts following it; the first of racing callers wins.
+    async fn open(&self, table: Table) -> Result<Arc<Follower>> {
+        let name = table.name().clone();
+        let first = load(&table, None).await?;
+        let follower = Arc::new(Follower {
+            table,
+            newest: watch::Sender::new(first),
+            history: Mutex::default(),
+            looked: tokio::sync::Mutex::new(Instant::now()),
+            asked: Mutex::new(Instant::now()),
+            wake: Notify::new(),
+        });
+        let mut tables = self.0.tables.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tables.get(&name) {
+            return Ok(known.clone());
+        }
+        tables.insert(name, follower.clone());
+        self.0.tasks.spawn_on(follow(follower.clone(), self.0.clone()), &self.0.network);
+        Ok(follower)
+    }
+}
+
+/// Looks for commits until shutdown: at once after one of this process, else at the poll interval.
+async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
+    let mut committed = follower.table.committed();
+    let mut own_commits = true;
+    loop {
+        let pause = if follower.is_active() { shared.poll } else { shared.idle_poll };
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            changed = committed.changed(), if own_commits => own_commits = changed.is_ok(),
+            () = follower.wake.notified() => continue,
+            () = tokio::time::sleep(pause) => {}
+        }
+        if let Err(error) = follower.look(&shared.status).await {
+            tracing::warn!(table = %follower.table.name(), error = %chain(&error), "cannot follow the table's log");
+        }
+    }
+}
+
+impl Follower {
+    fn is_active(&self) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ACTIVE_FOR
+    }
+
+    /// Makes sure that the log was looked at within `poll`, if that takes only a moment.
+    async fn fresh(&self, status: &ServerStatus, poll: Duration) -> Result<()> {
+        let was_active = self.is_active();
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if !was_active {
+            self.wake.notify_one();
+        }
+        let looked = match self.looked.try_lock() {
+            Ok(looked) => looked.elapsed(),
+            Err(_) => Duration::MAX,
+        };
+        if looked <= poll * 2 {
+            return Ok(());
+        }
+        match tokio::time::timeout(REFRESH_WAIT, self.look(status)).await {
+            Ok(result) => result,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Takes over every commit after the newest seen one.
+    async fn look(&self, status: &ServerStatus) -> Result<()> {
+        let mut looked = self.looked.lock().await;
+        let current = self.newest.borrow().clone();
+        let mut entries: Vec<LogEntry> = Vec::new();
+        let reload = loop {
+            status.probed();
+            let next = current.version() + 1 + entries.len() as u64;
+            match log::read(&self.table, next).await {
+                Ok(Some(entry)) if entry.changes_table => break true,
+                Ok(Some(entry)) => entries.push(entry),
+                Ok(None) => break false,
+                Err(error) if error.kind() == ticklake_sql::ErrorKind::Data => break true,
+                Err(error) => return Err(error.into()),
+            }
+            if entries.len() > MAX_FOLLOWED {
+                break true;
+            }
+        };
+        if reload {
+            let newest = self.load(None).await?;
+            self.newest.send_replace(newest);
+        } else if !entries.is_empty() {
+            self.newest.send_replace(Arc::new(current.after(&entries)?));
+        }
+        *looked = Instant::now();
+        Ok(())
+    }
+
+    async fn load(&self, version: Option<u64>) -> Result<Arc<TableVersion>> {
+        load(&self.table, version).await
+    }
+
+    fn recall(&self, version: u64) -> Option<Arc<TableVersion>> {
+        let newest = self.newest.borrow().clone();
+        if newest.version() == version {
+            return Some(newest);
+        }
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.iter().find(|v| v.version() == version).cloned()
+    }
+
+    /// Keeps a version that a ticket may name.
+    fn remember(&self, version: Arc<TableVersion>) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.iter().any(|v| v.version() == version.version()) {
+            return;
+        }
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(version);
+    }
+}
+
+async fn load(table: &Table, version: Option<u64>) -> Result<Arc<TableVersion>> {
+    let loaded = table.load(version).await?;
+    Ok(Arc::new(from_delta(table, &loaded)?))
+}
+
+fn from_delta(table: &Table, loaded: &DeltaTable) -> Result<TableVersion> {
+    let unreadable = |e: deltalake::DeltaTableError| Error::Store(format!("state of table {}: {e}", table.name()));
+    let state = loaded.snapshot().map_err(unreadable)?;
+    let version = state.version();
+    let files = state.log_data();
+    let adds = files.iter().map(|view| Add {
+        path: view.path().to_string(),
+        partition_values: view.partition_values_map(),
+        size: view.size(),
+        modification_time: view.modification_time(),
+        data_change: true,
+        stats: view.stats(),
+        deletion_vector: view.deletion_vector_descriptor(),
+        ..Default::default()
+    });
+    TableVersion::new(table.spec().clone(), version, state.version_timestamp(version), adds.collect::<Vec<_>>())
+}

@@ -1,0 +1,43 @@
+//! Ad-hoc statements: GetFlightInfo plans and seals a ticket, DoGet runs what the ticket says.
+
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt, TicketStatementQuery};
+use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
+use prost::Message;
+use tonic::{Request, Response};
+
+use crate::caller::Caller;
+use crate::engine::Described;
+use crate::error::Result;
+use crate::service::{Service, flight_info};
+use crate::stream::FrameStream;
+use crate::ticket::{Claims, Kind};
+
+/// The initial metadata of a result: a JSON object of table -> Delta version.
+pub const VERSIONS_HEADER: &str = "x-ticklake-versions";
+
+pub async fn describe(
+    service: &Service,
+    query: CommandStatementQuery,
+    request: Request<FlightDescriptor>,
+) -> Result<FlightInfo> {
+    let caller = Caller::of(&request)?;
+    let claims = Claims { user: caller.user, sql: query.query, ..Default::default() };
+    let described = service.engine.describe(claims, caller.profile).await?;
+    info(described, request.into_inner())
+}
+
+pub fn info(described: Described, descriptor: FlightDescriptor) -> Result<FlightInfo> {
+    let ticket = TicketStatementQuery { statement_handle: described.ticket }.as_any().encode_to_vec();
+    flight_info(&described.schema, ticket.into(), descriptor, described.app_metadata)
+}
+
+pub async fn run(service: &Service, ticket: TicketStatementQuery, request: Request<Ticket>) -> Result<Response<FrameStream>> {
+    let caller = Caller::of(&request)?;
+    let claims = service.engine.signer.open(Kind::Ticket, &ticket.statement_handle, &caller.user)?;
+    let frames = service.engine.run(claims, caller.timeout).await?;
+    let mut response = Response::new(frames.stream);
+    if let Ok(versions) = frames.versions.parse() {
+        response.metadata_mut().insert(VERSIONS_HEADER, versions);
+    }
+    Ok(response)
+}

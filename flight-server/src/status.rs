@@ -1,0 +1,72 @@
+//! Counters of a running server, as the heartbeat shows them.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+#[derive(Debug, Default)]
+pub struct ServerStatus {
+    queries: AtomicU64,
+    errors: AtomicU64,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    open_streams: AtomicI64,
+    queued: AtomicI64,
+    store_probes: AtomicU64,
+    last_error: Mutex<Option<(i64, String)>>,
+    addr: Mutex<Option<String>>,
+}
+
+impl ServerStatus {
+    pub fn snapshot(&self) -> Value {
+        let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        json!({
+            "addr": *self.addr.lock().unwrap_or_else(PoisonError::into_inner),
+            "queries": self.queries.load(Ordering::Relaxed),
+            "errors": self.errors.load(Ordering::Relaxed),
+            "rows": self.rows.load(Ordering::Relaxed),
+            "bytes": self.bytes.load(Ordering::Relaxed),
+            "open_streams": self.open_streams.load(Ordering::Relaxed),
+            "queued": self.queued.load(Ordering::Relaxed),
+            "store_probes": self.store_probes.load(Ordering::Relaxed),
+            "last_error": last_error.map(|(at_us, message)| json!({ "at_us": at_us, "message": message })),
+        })
+    }
+
+    pub(crate) fn listening(&self, addr: String) {
+        *self.addr.lock().unwrap_or_else(PoisonError::into_inner) = Some(addr);
+    }
+
+    pub(crate) fn query_started(&self) {
+        self.queries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self, at_us: i64, error: &Error) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((at_us, error.to_string()));
+    }
+
+    pub(crate) fn sent(&self, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn queued(&self, change: i64) {
+        self.queued.fetch_add(change, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stream_opened(&self) {
+        self.open_streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stream_closed(&self) {
+        self.open_streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn probed(&self) {
+        self.store_probes.fetch_add(1, Ordering::Relaxed);
+    }
+}
