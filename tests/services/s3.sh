@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One S3 server (SeaweedFS, from its Python wheel) on loopback. It answers 412 to a second conditional put of a key.
+# One S3 server (SeaweedFS, from its Python wheel) on loopback, with a bucket `ticklake`. It answers 412 to a second conditional put of a key.
 #
 #   s3.sh start DIR [PORT]   prints the endpoint when a signed write goes through; without PORT picks a free one.
 #                            DIR keeps the objects: a second start serves them again, on the same port
@@ -39,7 +39,7 @@ pathlib.Path(sys.argv[2]).write_bytes(wheel.read(next(n for n in wheel.namelist(
   rm -rf "$wheel"
 }
 
-# Ports: eight in a row, S3 first. The store's one identity comes from the AWS_ variables; its first upload makes the bucket.
+# Ports: eight in a row, S3 first. The store's one identity comes from the AWS_ variables.
 launch() { # PORT
   mkdir -p "$dir/data"
   AWS_ACCESS_KEY_ID=$access_key AWS_SECRET_ACCESS_KEY=$secret_key setsid "$weed" server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
@@ -60,9 +60,10 @@ request() { # METHOD URL [CURL ARGUMENTS]
     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@" "$url" || true
 }
 
-# The port opens long before the volume server has joined: ready means that an object was written, to a bucket of its own.
+# The port opens long before the volume server has joined: ready means that an object was written.
 answers() { # URL
-  [[ $(request PUT "$1/ready/object" --data-binary ok) == 200 ]] && request DELETE "$1/ready/object" >/dev/null
+  request PUT "$1/ticklake" >/dev/null
+  [[ $(request PUT "$1/ticklake/ready" --data-binary ok) == 200 ]] && request DELETE "$1/ticklake/ready" >/dev/null
 }
 
 usage="usage: s3.sh start DIR [PORT] | stop DIR | fetch"
