@@ -17,6 +17,10 @@ const COMMITS_PER_WRITER: i64 = 20;
 
 /// A lake at a prefix that no other test uses.
 fn lake(name: &str) -> Lake {
+    open(&format!("s3://ticklake/sql-{name}-{}", uuid::Uuid::new_v4()))
+}
+
+fn open(uri: &str) -> Lake {
     let endpoint = std::env::var("TICKLAKE_TEST_S3_ENDPOINT").expect("TICKLAKE_TEST_S3_ENDPOINT names an S3 server");
     let storage = [
         ("aws_endpoint", endpoint.as_str()),
@@ -26,9 +30,8 @@ fn lake(name: &str) -> Lake {
         ("aws_allow_http", "true"),
     ];
     let storage: BTreeMap<_, _> = storage.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let uri = format!("s3://ticklake/sql-{name}-{}", uuid::Uuid::new_v4());
     Lake::open(
-        &uri,
+        uri,
         LakeOptions {
             storage,
             ..Default::default()
@@ -97,6 +100,12 @@ async fn an_absent_lake_is_empty() {
     let lake = lake("absent");
     assert!(lake.tables().await.unwrap().is_empty());
     assert!(lake.table(&TableName::bronze_trades()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_an_error_that_names_it() {
+    let error = open("s3://no-such-bucket/lake").probe().await.unwrap_err().to_string();
+    assert!(error.contains("no-such-bucket"), "{error}");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ launch() { # PORT
     -volume.port=$(($1 + 3)) -volume.port.grpc=$(($1 + 4)) -volume.preStopSeconds=0 \
     -filer -filer.port=$(($1 + 5)) -filer.port.grpc=$(($1 + 6)) -filer.localSocket="$dir/filer.sock" \
     -s3 -s3.port="$1" -s3.port.grpc=$(($1 + 7)) -s3.port.iceberg=0 -s3.port.lance=0 \
-    -s3.localSocket="$dir/s3.sock" >"$dir/log" 2>&1 </dev/null &
+    -s3.autoCreateBucket=false -s3.localSocket="$dir/s3.sock" >"$dir/log" 2>&1 </dev/null &
   echo $! >"$dir/pid"
 }
 
