@@ -1,1 +1,57 @@
-fn main() {}
+//! `ticklake`: one binary, one role a subcommand. Parses, wires, exits; the work is in the crates.
+
+mod cli;
+mod config;
+mod config_command;
+mod data_dir;
+mod dlq;
+mod embedded_broker;
+mod exit;
+mod heartbeat;
+mod ingest;
+mod logs;
+mod options;
+mod produce;
+mod query;
+mod serve;
+mod shutdown;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ticklake_sql::Durability;
+
+use cli::{Cli, Command, DlqArgs, DlqCommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let settings = config::load(cli.config.as_deref(), &cli.overrides())?;
+    logs::init(&settings.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Up(_) => Ok(()),
+            Command::Produce(_) => produce::run(&settings).await,
+            Command::Ingest(args) => ingest::run(&settings, args.until_latest).await,
+            Command::Run(_) => Ok(()),
+            Command::Refresh(args) => Ok(()),
+            Command::Serve(_) => serve::run(&settings).await,
+            Command::Query(args) => query::run(args, &settings.query).await,
+            Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Dlq(DlqArgs { command: DlqCommand::List(args) }) => {
+                dlq::list(&args, &options::lake(&settings, Durability::Sync)?).await
+            }
+            Command::Config(args) => config_command::run(args.command, &settings),
+        }
+    })
+}

@@ -1,0 +1,258 @@
+//! Every key of the configuration with its default. An empty text means "not set".
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::units::{Size, Span};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub lake: LakeSettings,
+    pub storage: StorageSettings,
+    pub kafka: KafkaSettings,
+    pub feed: FeedSettings,
+    pub ingest: IngestSettings,
+    pub jobs: JobSettings,
+    pub serve: ServeSettings,
+    pub query: QuerySettings,
+    pub up: UpSettings,
+    pub log: LogSettings,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LakeSettings {
+    /// A folder or `s3://bucket/prefix`; empty: `<up.data_dir>/lake`.
+    pub uri: String,
+    pub durability: DurabilitySetting,
+}
+
+/// How local writes are made to last: `auto` is `os` in `up` and `sync` in every other role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DurabilitySetting {
+    #[default]
+    Auto,
+    Sync,
+    Os,
+}
+
+/// The object store of an `s3://` lake. What is empty comes from the usual `AWS_*` variables.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageSettings {
+    pub endpoint: String,
+    pub region: String,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: String,
+    pub allow_http: bool,
+    /// Further object_store keys, passed on as they stand.
+    pub options: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// `host:port,...`; empty: the embedded broker in `up`, 127.0.0.1:9092 elsewhere.
+    pub bootstrap_servers: String,
+    pub topic: String,
+    /// Partitions of the topic where it has to be created.
+    pub partitions: i32,
+    pub group: String,
+    /// Any librdkafka option, passed on as it stands.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedSettings {
+    /// `sim`, `binance` or `replay=FILE`.
+    pub name: String,
+    /// Empty: what the feed has by default.
+    pub symbols: Vec<String>,
+    /// Simulated trades a second, 1 to 1,000,000.
+    pub rate: u32,
+    /// The same seed makes the same simulated market.
+    pub seed: u64,
+    /// Address of the venue's stream; empty: the venue's own.
+    pub url: String,
+    /// A replay keeps the recorded distances in time.
+    pub real_time: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestSettings {
+    /// Static member name of this instance; empty: one instance reads every partition.
+    pub instance_id: String,
+    /// A commit happens at the first of these three.
+    pub commit_rows: u32,
+    pub commit_bytes: Size,
+    pub commit_age: Span,
+    /// `stop`, `earliest`, `latest` or `offset=N`.
+    pub on_lost_position: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSettings {
+    /// Each schedule is an interval ("1s") or a cron expression in UTC ("*/5 * * * *").
+    pub silver: String,
+    pub gold: String,
+    pub checkpoint: String,
+    /// Bars to keep: `gold.ohlcv_<interval>`.
+    pub intervals: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeSettings {
+    pub flight_addr: String,
+    /// Serve plain text to everyone who reaches an address that is not loopback.
+    pub insecure: bool,
+    /// Signs tickets, 32 characters or more; several replicas share it. Empty: a random one, good until the server stops.
+    pub signing_key: String,
+    /// Memory that all queries together may hold before they spill.
+    pub memory: Size,
+    /// Disk that spilled data may take.
+    pub spill: Size,
+    /// Queries that run at once; more wait.
+    pub max_running: u32,
+    pub query_timeout: Span,
+    /// Rows that one result may have; 0: no bound.
+    pub max_rows: u64,
+}
+
+/// Where `ticklake query` goes and as whom.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuerySettings {
+    pub server: String,
+    pub token: String,
+    pub user: String,
+    pub password: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpSettings {
+    pub data_dir: String,
+    pub kafka_addr: String,
+    /// The embedded broker forgets records of this age once bronze holds them.
+    pub kafka_retention: Span,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// A tracing filter, e.g. `info,ticklake_ingest=debug`.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl Settings {
+    /// The lake's address, whichever way it was given.
+    pub fn lake_uri(&self) -> String {
+        if self.lake.uri.is_empty() {
+            format!("{}/lake", self.up.data_dir.trim_end_matches('/'))
+        } else {
+            self.lake.uri.clone()
+        }
+    }
+}
+
+impl Default for LakeSettings {
+    fn default() -> Self {
+        Self { uri: String::new(), durability: DurabilitySetting::Auto }
+    }
+}
+
+impl Default for KafkaSettings {
+    fn default() -> Self {
+        Self {
+            bootstrap_servers: String::new(),
+            topic: "trades".to_owned(),
+            partitions: 10,
+            group: "ticklake-bronze".to_owned(),
+            librdkafka: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for FeedSettings {
+    fn default() -> Self {
+        Self { name: "sim".to_owned(), symbols: Vec::new(), rate: 1_000, seed: 1, url: String::new(), real_time: false }
+    }
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self {
+            instance_id: String::new(),
+            commit_rows: 1_000_000,
+            commit_bytes: Size(256_000_000),
+            commit_age: Span::millis(500),
+            on_lost_position: "stop".to_owned(),
+        }
+    }
+}
+
+impl Default for JobSettings {
+    fn default() -> Self {
+        Self {
+            silver: "1s".to_owned(),
+            gold: "1s".to_owned(),
+            checkpoint: "1m".to_owned(),
+            intervals: vec!["1m".to_owned(), "5m".to_owned()],
+        }
+    }
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self {
+            flight_addr: "127.0.0.1:50051".to_owned(),
+            insecure: false,
+            signing_key: String::new(),
+            memory: Size(1 << 30),
+            spill: Size(10 << 30),
+            max_running: 8,
+            query_timeout: Span::seconds(300),
+            max_rows: 0,
+        }
+    }
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        let empty = String::new();
+        Self { server: "127.0.0.1:50051".to_owned(), token: empty.clone(), user: empty.clone(), password: empty }
+    }
+}
+
+impl Default for UpSettings {
+    fn default() -> Self {
+        Self {
+            data_dir: "./ticklake-data".to_owned(),
+            kafka_addr: "127.0.0.1:9092".to_owned(),
+            kafka_retention: Span::seconds(600),
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: String::new() }
+    }
+}

@@ -1,0 +1,13 @@
+//! A Kafka-protocol broker inside the process, for the first run and for tests: the Tansu crates over one SQLite file.
+//!
+//! Reading order: `server` accepts connections and heals a storage engine that died, `location` names the file to Tansu,
+//! `trim` forgets records that bronze holds. Never what a published figure is measured against.
+
+mod location;
+
+mod server;
+
+mod trim;
+
+pub use server::{BrokerOptions, EmbeddedBroker};
+pub use trim::trim;

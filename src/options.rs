@@ -1,0 +1,134 @@
+//! From settings to what the crates take: the only place where a key of the configuration meets an option of a crate.
+
+use std::collections::BTreeMap;
+
+use ticklake_ingest::bronze::BronzeOptions;
+use ticklake_ingest::feed::{BinanceOptions, FeedOptions, ReplayOptions, SimOptions};
+use ticklake_flight_server::{Secret, ServerOptions};
+use ticklake_ingest::kafka::KafkaOptions;
+use ticklake_ingest::produce::ProduceOptions;
+use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
+
+use crate::config::Settings;
+use crate::config::keys::nearest;
+use crate::config::settings::{DurabilitySetting, StorageSettings};
+use crate::exit::{Usage, sentence};
+
+/// Where roles look for a broker when nothing is configured.
+const DEFAULT_BROKER: &str = "127.0.0.1:9092";
+/// A signing key shorter than its hash is weaker than it.
+const MIN_KEY_BYTES: usize = 32;
+
+/// `auto_durability`: what `durability = "auto"` means in this role.
+pub fn lake(settings: &Settings, auto_durability: Durability) -> anyhow::Result<Lake> {
+    let durability = match settings.lake.durability {
+        DurabilitySetting::Auto => auto_durability,
+        DurabilitySetting::Sync => Durability::Sync,
+        DurabilitySetting::Os => Durability::Os,
+    };
+    let options = LakeOptions { storage: storage(&settings.storage), durability, ..LakeOptions::default() };
+    Ok(Lake::open(&settings.lake_uri(), options, Clock::system())?)
+}
+
+/// object_store's names for the `[storage]` keys.
+fn storage(settings: &StorageSettings) -> BTreeMap<String, String> {
+    let mut options = settings.options.clone();
+    let named = [
+        ("aws_endpoint", &settings.endpoint),
+        ("aws_region", &settings.region),
+        ("aws_access_key_id", &settings.access_key_id),
+        ("aws_secret_access_key", &settings.secret_access_key),
+        ("aws_session_token", &settings.session_token),
+    ];
+    for (key, value) in named {
+        if !value.is_empty() {
+            options.insert(key.to_owned(), value.clone());
+        }
+    }
+    if settings.allow_http || settings.endpoint.starts_with("http://") {
+        options.insert("aws_allow_http".to_owned(), "true".to_owned());
+    }
+    options
+}
+
+pub fn kafka(settings: &Settings) -> KafkaOptions {
+    let configured = &settings.kafka.bootstrap_servers;
+    KafkaOptions {
+        bootstrap_servers: if configured.is_empty() { DEFAULT_BROKER.to_owned() } else { configured.clone() },
+        librdkafka: settings.kafka.librdkafka.clone(),
+    }
+}
+
+pub fn bronze(settings: &Settings, until_latest: bool) -> anyhow::Result<BronzeOptions> {
+    let ingest = &settings.ingest;
+    Ok(BronzeOptions {
+        kafka: kafka(settings),
+        topic: settings.kafka.topic.clone(),
+        group: settings.kafka.group.clone(),
+        instance_id: (!ingest.instance_id.is_empty()).then(|| ingest.instance_id.clone()),
+        commit_rows: u64::from(ingest.commit_rows),
+        commit_bytes: ingest.commit_bytes.0,
+        commit_age: ingest.commit_age.0,
+        on_lost_position: ingest.on_lost_position.parse().map_err(|error: ticklake_ingest::Error| Usage(error.to_string()))?,
+        until_latest,
+        ..BronzeOptions::default()
+    })
+}
+
+/// Feeds by the name that a user types.
+const FEEDS: [&str; 3] = ["sim", "binance", "replay=FILE"];
+
+pub fn feed(settings: &Settings) -> anyhow::Result<FeedOptions> {
+    let feed = &settings.feed;
+    let (symbols, name) = (feed.symbols.clone(), feed.name.as_str());
+    let options = match name.split_once('=') {
+        Some(("replay", file)) => {
+            FeedOptions::Replay(ReplayOptions { symbols, real_time: feed.real_time, ..ReplayOptions::new(file) })
+        }
+        None if name == "sim" => FeedOptions::Sim(SimOptions { symbols, rate: feed.rate, seed: feed.seed, ..SimOptions::default() }),
+        None if name == "binance" => {
+            let defaults = BinanceOptions::default();
+            FeedOptions::Binance(BinanceOptions {
+                symbols: if symbols.is_empty() { defaults.symbols.clone() } else { symbols },
+                ws_url: if feed.url.is_empty() { defaults.ws_url.clone() } else { feed.url.clone() },
+                ..defaults
+            })
+        }
+        _ => {
+            let near = nearest(name, FEEDS.into_iter()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err(Usage(format!("feed.name {name:?} is no feed; there are {}{near}", FEEDS.join(", "))).into());
+        }
+    };
+    options.check().map_err(|error| Usage(sentence(&error.into())))?;
+    Ok(options)
+}
+
+pub fn produce(settings: &Settings) -> anyhow::Result<ProduceOptions> {
+    let options = ProduceOptions {
+        kafka: kafka(settings),
+        topic: settings.kafka.topic.clone(),
+        partitions: settings.kafka.partitions,
+        feed: feed(settings)?,
+        ..ProduceOptions::default()
+    };
+    options.check().map_err(|error| Usage(sentence(&error.into())))?;
+    Ok(options)
+}
+
+pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
+    let serve = &settings.serve;
+    let key = serve.signing_key.as_bytes();
+    if !key.is_empty() && key.len() < MIN_KEY_BYTES {
+        return Err(Usage(format!("serve.signing_key has {} characters; give it {MIN_KEY_BYTES} or more", key.len())).into());
+    }
+    Ok(ServerOptions {
+        insecure: serve.insecure,
+        signing_key: (!key.is_empty()).then(|| Secret(key.to_vec())),
+        memory_bytes: usize::try_from(serve.memory.0)?,
+        spill_bytes: serve.spill.0,
+        max_running: usize::try_from(serve.max_running.max(1))?,
+        query_timeout: serve.query_timeout.0,
+        max_rows: if serve.max_rows == 0 { u64::MAX } else { serve.max_rows },
+        ..ServerOptions::default()
+    })
+}
