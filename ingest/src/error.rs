@@ -32,15 +32,6 @@ pub enum Error {
     /// A recorded session that is not what it says it is.
     #[error("{}, line {line}: {message}", path.display())]
     Session { path: PathBuf, line: u64, message: String },
-    /// Queued records that the broker did not acknowledge before the drain deadline.
-    #[error(
-        "{undelivered} records were not acknowledged by {brokers} within {deadline_ms} ms of the shutdown; they are lost"
-    )]
-    Undelivered {
-        undelivered: u64,
-        brokers: String,
-        deadline_ms: u128,
-    },
     /// Partitions that could not go on from where the table stands; the others are done.
     #[error("topic {topic} has lost positions: {partitions}")]
     LostPositions { topic: String, partitions: String },
@@ -54,7 +45,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) | Error::KafkaOption { .. } => ErrorKind::Invalid,
-            Error::Kafka { .. } | Error::Undelivered { .. } => ErrorKind::Retry,
+            Error::Kafka { .. } => ErrorKind::Retry,
             Error::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Error::File { .. } => ErrorKind::Invalid,
             Error::Session { .. } | Error::LostPositions { .. } => ErrorKind::Data,

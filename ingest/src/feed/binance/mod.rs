@@ -105,6 +105,9 @@ pub async fn run(options: BinanceOptions, sink: Sink, context: FeedContext) -> R
 }
 
 #[cfg(test)]
+mod live_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

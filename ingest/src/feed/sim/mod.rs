@@ -7,6 +7,7 @@ use std::time::Duration;
 use ticklake_sql::Clock;
 use tokio::time::Instant;
 
+use super::sink::Closed;
 use super::status::FeedState;
 use super::{FeedContext, Sink};
 use crate::error::{Error, Result};
@@ -67,38 +68,27 @@ pub async fn run(options: SimOptions, mut sink: Sink, context: FeedContext) -> R
     let mut left = options.limit.unwrap_or(u64::MAX);
     status.set_state(FeedState::Running);
     while left > 0 {
-        let wait = async {
-            tokio::time::sleep_until(pace.next_due()).await;
-        };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            () = wait => {}
+            () = tokio::time::sleep_until(pace.next_due()) => {}
         }
         pace.follow(&clock);
         let received_at = clock.now_us();
-        while left > 0 {
+        while left > 0 && !shutdown.is_cancelled() {
             let Some(ts) = pace.next_ts() else { break };
             sink.push(&market.next_trade(ts, received_at.max(ts)));
             left -= 1;
-            if sink.is_full() && !sent(&mut sink, &shutdown).await {
+            if sink.is_full() && sink.flush().await == Err(Closed) {
                 return Ok(());
             }
         }
-        if !sent(&mut sink, &shutdown).await {
+        // also after a shutdown: the producer takes what was made until its drain deadline, and closes the queue then
+        if sink.flush().await == Err(Closed) {
             return Ok(());
         }
     }
     Ok(())
-}
-
-/// Waits for room in the queue; false when the feed should end. A shutdown leaves the trades of a full queue behind: they were never anywhere.
-async fn sent(sink: &mut Sink, shutdown: &tokio_util::sync::CancellationToken) -> bool {
-    tokio::select! {
-        biased;
-        flushed = sink.flush() => flushed.is_ok(),
-        () = shutdown.cancelled() => false,
-    }
 }
 
 /// When trades are due: trade n of a stretch lies n / rate after its base.
@@ -214,9 +204,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_holds_it_and_a_shutdown_frees_it() {
+    async fn a_full_queue_holds_it_and_a_shutdown_ends_it() {
         let context = context();
-        let (sink, batches) = Sink::new(Arc::clone(&context.status));
+        let (sink, mut batches) = Sink::new(Arc::clone(&context.status));
         let feed = tokio::spawn(run(SimOptions { rate: MAX_RATE, ..SimOptions::default() }, sink, context.clone()));
         let settled = async {
             let mut last = 0;
@@ -232,7 +222,11 @@ mod tests {
         let made = tokio::time::timeout(Duration::from_secs(20), settled).await.unwrap();
         assert!(made < 20_000, "the queue is bounded: {made}");
         context.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(5), feed).await.unwrap().unwrap().unwrap();
-        drop(batches);
+        let mut taken = 0;
+        while let Some(batch) = batches.recv().await {
+            taken += batch.len() as u64;
+        }
+        feed.await.unwrap().unwrap();
+        assert_eq!((taken, context.status.trades.load(Ordering::Relaxed)), (made, made), "made, taken, and no more");
     }
 }
