@@ -2,6 +2,7 @@
 //!
 //! The dialect is Hive's, which Spark shares: `COMMENT`, `PARTITIONED BY`, `CLUSTERED BY .. SORTED BY`, `USING DELTA`, `TBLPROPERTIES` in that order.
 
+use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     self, ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, ExactNumberInfo, Expr,
     HiveDistributionStyle, SqlOption, Statement,
 };
-use datafusion::sql::sqlparser::dialect::HiveDialect;
+use datafusion::sql::sqlparser::dialect::{Dialect, HiveDialect};
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::{Error, Result, TableName};
@@ -32,7 +33,7 @@ impl TableSpec {
     /// Parses one `CREATE TABLE` statement; `name` overrides the one in the text (one template, many tables).
     pub fn parse(name: &TableName, ddl: &str) -> Result<Self> {
         let invalid = |why: String| Error::Invalid(format!("definition of table {name}: {why}"));
-        let mut statements = Parser::parse_sql(&HiveDialect {}, ddl).map_err(|e| invalid(e.to_string()))?;
+        let mut statements = Parser::parse_sql(&SparkDialect, ddl).map_err(|e| invalid(e.to_string()))?;
         let (Some(Statement::CreateTable(table)), true) = (statements.pop(), statements.is_empty()) else {
             return Err(invalid("expected exactly one CREATE TABLE statement".into()));
         };
@@ -90,6 +91,25 @@ impl TableSpec {
     /// A whole-number table property, e.g. `delta.checkpointInterval`.
     pub fn property_u64(&self, key: &str) -> Option<u64> {
         self.properties.get(key).and_then(|v| v.parse().ok())
+    }
+}
+
+/// Hive's dialect with Spark's `USING`: the parser has none that knows all clauses.
+#[derive(Debug)]
+struct SparkDialect;
+
+impl Dialect for SparkDialect {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<HiveDialect>()
+    }
+    fn is_identifier_start(&self, ch: char) -> bool {
+        HiveDialect {}.is_identifier_start(ch)
+    }
+    fn is_identifier_part(&self, ch: char) -> bool {
+        HiveDialect {}.is_identifier_part(ch)
+    }
+    fn supports_create_table_using(&self) -> bool {
+        true
     }
 }
 

@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use ticklake_sql::{Clock, Lake, LakeOptions};
 
@@ -50,7 +50,12 @@ impl FaultyStore {
     }
 
     fn build(overwrites: bool) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::default(), faults: Mutex::default(), calls: Mutex::default(), overwrites })
+        Arc::new(Self {
+            inner: Arc::default(),
+            faults: Mutex::default(),
+            calls: Mutex::default(),
+            overwrites,
+        })
     }
 
     pub fn lake(self: &Arc<Self>, clock: Clock) -> Lake {
@@ -78,7 +83,10 @@ impl fmt::Display for FaultyStore {
 }
 
 fn lost() -> Error {
-    Error::Generic { store: "faulty", source: "connection reset".into() }
+    Error::Generic {
+        store: "faulty",
+        source: "connection reset".into(),
+    }
 }
 
 #[async_trait::async_trait]
@@ -89,7 +97,11 @@ impl ObjectStore for FaultyStore {
             opts.mode = PutMode::Overwrite;
         }
         let is_commit = location.as_ref().contains("_delta_log/") && location.as_ref().ends_with(".json");
-        let fault = if is_commit { self.faults.lock().unwrap().pop_front() } else { None };
+        let fault = if is_commit {
+            self.faults.lock().unwrap().pop_front()
+        } else {
+            None
+        };
         match fault {
             None => self.inner.put_opts(location, payload, opts).await,
             Some(Fault::Refuse) => Err(lost()),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Int32Builder, Int64Builder, ListBuilder, RecordBatch,
-    StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Int32Builder, Int64Builder, ListBuilder,
+    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use ticklake_sql::ddl::TableSpec;
@@ -24,7 +24,15 @@ pub fn local_lake(folder: &tempfile::TempDir) -> Lake {
 }
 
 pub fn partition(spec: &TableSpec) -> BTreeMap<String, String> {
-    spec.partition_columns.iter().map(|c| (c.clone(), if c.ends_with("date") { DATE } else { "BTC-USDT" }.to_owned())).collect()
+    spec.partition_columns
+        .iter()
+        .map(|c| {
+            (
+                c.clone(),
+                if c.ends_with("date") { DATE } else { "BTC-USDT" }.to_owned(),
+            )
+        })
+        .collect()
 }
 
 /// A few rows that a commit can carry, of the table's file schema.
@@ -37,21 +45,30 @@ pub fn batch(spec: &TableSpec, seed: u64, rows: usize) -> RecordBatch {
 
 /// `batch` with the partition columns added in their place: what a reader sees.
 pub fn as_read(spec: &TableSpec, batch: &RecordBatch) -> RecordBatch {
-    let columns = spec.schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        Some(column) => column.clone(),
-        None => {
-            let mut dates = Date32Builder::new();
-            (0..batch.num_rows()).for_each(|_| dates.append_value(DATE_DAYS));
-            Arc::new(dates.finish()) as ArrayRef
-        }
-    });
-    let plain: Vec<_> = spec.schema.fields().iter().map(|f| Field::new(f.name(), f.data_type().clone(), f.is_nullable())).collect();
+    let columns = spec
+        .schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => {
+                let mut dates = Date32Builder::new();
+                (0..batch.num_rows()).for_each(|_| dates.append_value(DATE_DAYS));
+                Arc::new(dates.finish()) as ArrayRef
+            }
+        });
+    let plain: Vec<_> = spec
+        .schema
+        .fields()
+        .iter()
+        .map(|f| Field::new(f.name(), f.data_type().clone(), f.is_nullable()))
+        .collect();
     RecordBatch::try_new(Arc::new(Schema::new(plain)), columns.collect()).unwrap()
 }
 
 fn column(field: &Field, rows: usize, random: &mut Random) -> ArrayRef {
     let all_null = field.is_nullable() && random.below(5) == 0;
-    let mut some = |random: &mut Random| !field.is_nullable() || !(all_null || random.below(4) == 0);
+    let some = |random: &mut Random| !field.is_nullable() || !(all_null || random.below(4) == 0);
     macro_rules! build {
         ($builder:expr, $value:expr) => {{
             let mut builder = $builder;
@@ -66,16 +83,26 @@ fn column(field: &Field, rows: usize, random: &mut Random) -> ArrayRef {
         DataType::Utf8 => build!(StringBuilder::new(), Random::text),
         DataType::Binary => build!(BinaryBuilder::new(), |r: &mut Random| r.text().into_bytes()),
         DataType::Boolean => build!(BooleanBuilder::new(), |r: &mut Random| r.below(2) == 0),
-        DataType::Int32 => build!(Int32Builder::new(), |r: &mut Random| r.edge(i128::from(i32::MIN), i128::from(i32::MAX)) as i32),
-        DataType::Int64 => build!(Int64Builder::new(), |r: &mut Random| r.edge(i128::from(i64::MIN), i128::from(i64::MAX)) as i64),
+        DataType::Int32 => build!(Int32Builder::new(), |r: &mut Random| r
+            .edge(i128::from(i32::MIN), i128::from(i32::MAX))
+            as i32),
+        DataType::Int64 => build!(Int64Builder::new(), |r: &mut Random| r
+            .edge(i128::from(i64::MIN), i128::from(i64::MAX))
+            as i64),
         DataType::Date32 => build!(Date32Builder::new(), |r: &mut Random| r.below(40_000) as i32 - 20_000),
         DataType::Timestamp(..) => {
             let builder = TimestampMicrosecondBuilder::new().with_timezone("UTC");
-            build!(builder, |r: &mut Random| r.below(4_000_000_000_000_000) as i64 - 1_000_000_000_000_000)
+            build!(builder, |r: &mut Random| r.below(4_000_000_000_000_000) as i64
+                - 1_000_000_000_000_000)
         }
         DataType::Decimal128(precision, scale) => {
             let limit = 10i128.pow(u32::from(*precision)) - 1;
-            build!(Decimal128Builder::new().with_precision_and_scale(*precision, *scale).unwrap(), |r: &mut Random| r.edge(-limit, limit))
+            build!(
+                Decimal128Builder::new()
+                    .with_precision_and_scale(*precision, *scale)
+                    .unwrap(),
+                |r: &mut Random| r.edge(-limit, limit)
+            )
         }
         DataType::List(item) => {
             let mut builder = ListBuilder::new(StringBuilder::new()).with_field(item.clone());
@@ -121,7 +148,20 @@ impl Random {
 
     /// Short and long text, some with quotes, wide characters, and the greatest character where a cut falls.
     fn text(&mut self) -> String {
-        const PIECES: [&str; 10] = ["a", "BTC", "\"q\"", "\\", "ä", "日本", "\u{10FFFF}", "\n", "0123456789abcdef", "zzzzzzzz"];
-        (0..self.below(12)).map(|_| PIECES[self.below(PIECES.len() as u64) as usize]).collect()
+        const PIECES: [&str; 10] = [
+            "a",
+            "BTC",
+            "\"q\"",
+            "\\",
+            "ä",
+            "日本",
+            "\u{10FFFF}",
+            "\n",
+            "0123456789abcdef",
+            "zzzzzzzz",
+        ];
+        (0..self.below(12))
+            .map(|_| PIECES[self.below(PIECES.len() as u64) as usize])
+            .collect()
     }
 }

@@ -23,8 +23,13 @@ struct Stats {
 }
 
 async fn stats(table: &Table, batches: Vec<RecordBatch>, row_group_rows: usize) -> Stats {
-    let options = FileOptions { row_group_rows, ..Default::default() };
-    let add = data_file::write(table, partition(table.spec()), batches, options).await.unwrap();
+    let options = FileOptions {
+        row_group_rows,
+        ..Default::default()
+    };
+    let add = data_file::write(table, partition(table.spec()), batches, options)
+        .await
+        .unwrap();
     serde_json::from_str(&add.stats.unwrap()).unwrap()
 }
 
@@ -32,13 +37,17 @@ fn check(stats: &Stats, rows: &RecordBatch) {
     assert_eq!(stats.num_records, rows.num_rows());
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
         let name = field.name().as_str();
-        let bounds = stats.min_values.get(name).map(|min| (min.get(), stats.max_values[name].get()));
+        let bounds = stats
+            .min_values
+            .get(name)
+            .map(|min| (min.get(), stats.max_values[name].get()));
         if matches!(field.data_type(), DataType::List(_)) {
             assert!(bounds.is_none() && !stats.null_count.contains_key(name));
             continue;
         }
         assert_eq!(stats.null_count[name], column.null_count(), "{name}");
-        let bounded = !matches!(field.data_type(), DataType::Binary | DataType::Boolean) && column.null_count() < rows.num_rows();
+        let bounded =
+            !matches!(field.data_type(), DataType::Binary | DataType::Boolean) && column.null_count() < rows.num_rows();
         assert_eq!(bounds.is_some(), bounded, "{name}");
         let Some((low, high)) = bounds else { continue };
         let text = |json: &str| serde_json::from_str::<String>(json).unwrap();
@@ -46,7 +55,10 @@ fn check(stats: &Stats, rows: &RecordBatch) {
         match field.data_type() {
             DataType::Int32 => {
                 let column = column.as_primitive::<Int32Type>();
-                assert_eq!((int(low), int(high)), (min(column).unwrap().into(), max(column).unwrap().into()));
+                assert_eq!(
+                    (int(low), int(high)),
+                    (min(column).unwrap().into(), max(column).unwrap().into())
+                );
             }
             DataType::Int64 => {
                 let column = column.as_primitive::<Int64Type>();
@@ -64,14 +76,21 @@ fn check(stats: &Stats, rows: &RecordBatch) {
             }
             DataType::Timestamp(..) => {
                 let column = column.as_primitive::<TimestampMicrosecondType>();
-                let us = |json| chrono::DateTime::parse_from_rfc3339(&text(json)).unwrap().timestamp_micros();
+                let us = |json| {
+                    chrono::DateTime::parse_from_rfc3339(&text(json))
+                        .unwrap()
+                        .timestamp_micros()
+                };
                 let (least, greatest) = (min(column).unwrap(), max(column).unwrap());
                 assert!((0..1000).contains(&(least - us(low))), "{name}: {least} {low}");
                 assert!((0..1000).contains(&(us(high) - greatest)), "{name}: {greatest} {high}");
             }
             DataType::Utf8 => {
                 let column = column.as_string::<i32>();
-                assert!(text(low).as_str() <= min_string(column).unwrap() && text(low).chars().count() <= 32, "{name}");
+                assert!(
+                    text(low).as_str() <= min_string(column).unwrap() && text(low).chars().count() <= 32,
+                    "{name}"
+                );
                 assert!(text(high).as_str() >= max_string(column).unwrap(), "{name}: {high}");
                 assert!(max_string(column).unwrap().chars().count() > 32 || text(high) == max_string(column).unwrap());
             }
@@ -117,8 +136,30 @@ async fn rows_that_do_not_fit_are_refused() {
     let table = lake.create_table(&TableName::silver_trades()).await.unwrap();
     let other = lake.create_table(&TableName::bronze_trades()).await.unwrap();
     let write = |batches| data_file::write(&table, partition(table.spec()), batches, FileOptions::default());
-    assert!(write(vec![batch(other.spec(), 1, 1)]).await.unwrap_err().to_string().contains("do not fit"));
-    assert!(write(vec![]).await.unwrap_err().to_string().contains("at least one row"));
-    let none = data_file::write(&table, Default::default(), vec![batch(table.spec(), 1, 1)], FileOptions::default()).await;
-    assert!(none.unwrap_err().to_string().contains("needs the partition values date"));
+    assert!(
+        write(vec![batch(other.spec(), 1, 1)])
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("do not fit")
+    );
+    assert!(
+        write(vec![])
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("at least one row")
+    );
+    let none = data_file::write(
+        &table,
+        Default::default(),
+        vec![batch(table.spec(), 1, 1)],
+        FileOptions::default(),
+    )
+    .await;
+    assert!(
+        none.unwrap_err()
+            .to_string()
+            .contains("needs the partition values date")
+    );
 }
