@@ -274,11 +274,21 @@ mod tests {
         trade.raw = None;
         trade.conditions = &["12", "24"];
         trade.ref_trade_id = Some("7");
-        trade.fills = Some(Fills { count: 3, first_id: 10, last_id: 12 });
+        trade.fills = Some(Fills {
+            count: 3,
+            first_id: 10,
+            last_id: 12,
+        });
         let value: serde_json::Value = serde_json::from_str(&json(&trade)).unwrap();
         assert_eq!(value["conditions"], serde_json::json!(["12", "24"]));
-        assert_eq!((value["count"].as_i64(), value["first_id"].as_i64()), (Some(3), Some(10)));
-        assert_eq!((value["last_id"].as_i64(), value["ref_trade_id"].as_str()), (Some(12), Some("7")));
+        assert_eq!(
+            (value["count"].as_i64(), value["first_id"].as_i64()),
+            (Some(3), Some(10))
+        );
+        assert_eq!(
+            (value["last_id"].as_i64(), value["ref_trade_id"].as_str()),
+            (Some(12), Some("7"))
+        );
         assert!(value.get("side").is_none() && value.get("raw").is_none());
 
         let mut key = Vec::new();

@@ -60,7 +60,11 @@ struct TradeFields<'a> {
 
 impl Decoder {
     pub fn new(keep_raw: bool) -> Self {
-        Self { venue: Venue::new(VENUE), symbols: HashMap::new(), keep_raw }
+        Self {
+            venue: Venue::new(VENUE),
+            symbols: HashMap::new(),
+            keep_raw,
+        }
     }
 
     pub fn venue(&self) -> &Venue {
@@ -131,13 +135,21 @@ impl<'a> Parsed<'a> {
             "SELL" => Side::Sell,
             _ => return Err(FrameError::Field("side")),
         };
-        Ok(Self { seq, ts, side: maker.opposite(), fields, raw })
+        Ok(Self {
+            seq,
+            ts,
+            side: maker.opposite(),
+            fields,
+            raw,
+        })
     }
 }
 
 /// RFC 3339 text as microseconds since the epoch; what is finer is cut off.
 pub fn rfc3339_micros(text: &str) -> Option<i64> {
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_micros())
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|time| time.timestamp_micros())
 }
 
 #[cfg(test)]
@@ -147,7 +159,10 @@ mod tests {
 
     fn decode(text: &str) -> (Result<(), FrameError>, Vec<serde_json::Value>) {
         let mut trades = Vec::new();
-        let arrival = Arrival { received_at: 1, source: Source::Replay };
+        let arrival = Arrival {
+            received_at: 1,
+            source: Source::Replay,
+        };
         let result = Decoder::new(true).decode(text, arrival, &mut |trade| {
             let mut out = Vec::new();
             trade.write_json(&mut out);
@@ -161,22 +176,43 @@ mod tests {
 
     #[test]
     fn trades_come_oldest_first_with_the_takers_side() {
-        let frame = format!(r#"{{"channel":"market_trades","sequence_num":9,"events":[{{"type":"update","trades":[{NEW},{OLD}]}}]}}"#);
+        let frame = format!(
+            r#"{{"channel":"market_trades","sequence_num":9,"events":[{{"type":"update","trades":[{NEW},{OLD}]}}]}}"#
+        );
         let (result, trades) = decode(&frame);
         assert_eq!(result, Ok(()));
-        let ids: Vec<_> = trades.iter().map(|trade| (trade["seq"].as_i64().unwrap(), trade["side"].as_str().unwrap())).collect();
+        let ids: Vec<_> = trades
+            .iter()
+            .map(|trade| (trade["seq"].as_i64().unwrap(), trade["side"].as_str().unwrap()))
+            .collect();
         assert_eq!(ids, [(11, "sell"), (12, "buy")]);
         assert_eq!(trades[1]["ts"].as_i64(), Some(1_786_309_548_167_634));
-        assert_eq!((trades[1]["raw"].as_str(), trades[1]["venue"].as_str()), (Some(NEW), Some("coinbase")));
+        assert_eq!(
+            (trades[1]["raw"].as_str(), trades[1]["venue"].as_str()),
+            (Some(NEW), Some("coinbase"))
+        );
     }
 
     #[test]
     fn other_channels_are_ignored_and_a_broken_trade_breaks_its_frame() {
-        for ignored in [r#"{"channel":"heartbeats","events":[{}]}"#, r#"{"channel":"l2_data","events":7}"#, "{}"] {
+        for ignored in [
+            r#"{"channel":"heartbeats","events":[{}]}"#,
+            r#"{"channel":"l2_data","events":7}"#,
+            "{}",
+        ] {
             assert_eq!(decode(ignored), (Ok(()), vec![]), "{ignored}");
         }
-        for (from, to) in [("\"12\"", "\"x\""), ("SELL", "MID"), ("2026-", "26-"), ("\"65083.67\"", "1.5"), ("size", "sise")] {
-            let frame = format!(r#"{{"channel":"market_trades","events":[{{"trades":[{},{OLD}]}}]}}"#, NEW.replace(from, to));
+        for (from, to) in [
+            ("\"12\"", "\"x\""),
+            ("SELL", "MID"),
+            ("2026-", "26-"),
+            ("\"65083.67\"", "1.5"),
+            ("size", "sise"),
+        ] {
+            let frame = format!(
+                r#"{{"channel":"market_trades","events":[{{"trades":[{},{OLD}]}}]}}"#,
+                NEW.replace(from, to)
+            );
             let (result, trades) = decode(&frame);
             assert!(result.is_err() && trades.is_empty(), "{frame}");
         }

@@ -30,7 +30,13 @@ impl GapWatch {
         if trade.seq > expected {
             let (symbol, kind) = series;
             tracing::warn!(%symbol, kind = kind.as_str(), from_id = expected, to_id = trade.seq, "trades missed");
-            status.add_gap(Gap { symbol, kind, from_id: expected, to_id: trade.seq, at: trade.received_at });
+            status.add_gap(Gap {
+                symbol,
+                kind,
+                from_id: expected,
+                to_id: trade.seq,
+                at: trade.received_at,
+            });
         }
     }
 }

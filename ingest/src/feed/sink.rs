@@ -34,14 +34,20 @@ struct RecordEnds {
 impl Batch {
     /// An empty batch with room for another like this one.
     fn next_like(&self) -> Self {
-        Self { bytes: Vec::with_capacity(self.bytes.len()), ends: Vec::with_capacity(self.ends.len()) }
+        Self {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            ends: Vec::with_capacity(self.ends.len()),
+        }
     }
 
     fn push(&mut self, trade: &Trade<'_>) {
         trade.write_key(&mut self.bytes);
         let key = self.bytes.len();
         trade.write_json(&mut self.bytes);
-        self.ends.push(RecordEnds { key, value: self.bytes.len() });
+        self.ends.push(RecordEnds {
+            key,
+            value: self.bytes.len(),
+        });
     }
 
     fn push_undecoded(&mut self, venue: &Venue, frame: &str) {
@@ -49,7 +55,10 @@ impl Batch {
         self.bytes.extend_from_slice(b":undecoded");
         let key = self.bytes.len();
         self.bytes.extend_from_slice(frame.as_bytes());
-        self.ends.push(RecordEnds { key, value: self.bytes.len() });
+        self.ends.push(RecordEnds {
+            key,
+            value: self.bytes.len(),
+        });
     }
 
     pub fn len(&self) -> usize {
@@ -63,7 +72,9 @@ impl Batch {
     /// (key, value) of each record, in order.
     pub fn records(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|ends| ends.value));
-        starts.zip(&self.ends).map(|(start, ends)| (&self.bytes[start..ends.key], &self.bytes[ends.key..ends.value]))
+        starts
+            .zip(&self.ends)
+            .map(|(start, ends)| (&self.bytes[start..ends.key], &self.bytes[ends.key..ends.value]))
     }
 
     fn is_full(&self) -> bool {
@@ -94,7 +105,14 @@ impl Sink {
     /// A sink, and the queue's other end for the producer.
     pub fn new(status: Arc<FeedStatus>) -> (Self, mpsc::Receiver<Batch>) {
         let (queue, batches) = mpsc::channel(QUEUE_BATCHES);
-        (Self { batch: Batch::default(), queue, status }, batches)
+        (
+            Self {
+                batch: Batch::default(),
+                queue,
+                status,
+            },
+            batches,
+        )
     }
 
     /// Encodes a trade into the current batch. Call a flush when [`Sink::is_full`].
@@ -115,7 +133,12 @@ impl Sink {
         self.batch.is_full()
     }
 
-    /// Sends the batch, waiting as long as the queue is full.
+    /// True where something waits for a flush.
+    pub fn has_batch(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Sends the batch, waiting as long as the queue is full. Cancel-safe: the batch stays here until there is room.
     pub async fn flush(&mut self) -> Result<(), Closed> {
         if self.batch.is_empty() {
             return Ok(());

@@ -94,7 +94,8 @@ impl FeedStatus {
 
     pub fn add_gap(&self, gap: Gap) {
         self.gaps.fetch_add(1, Ordering::Relaxed);
-        self.missed_ids.fetch_add(gap.to_id.abs_diff(gap.from_id), Ordering::Relaxed);
+        self.missed_ids
+            .fetch_add(gap.to_id.abs_diff(gap.from_id), Ordering::Relaxed);
         let mut recent = self.recent_gaps.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() == RECENT_GAPS {
             recent.pop_front();
@@ -103,7 +104,12 @@ impl FeedStatus {
     }
 
     pub fn recent_gaps(&self) -> Vec<Gap> {
-        self.recent_gaps.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.recent_gaps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 
     pub fn set_error(&self, message: String, at: i64) {

@@ -20,7 +20,11 @@ impl SymbolMap {
     /// The shipped list for Binance.
     pub fn binance() -> Self {
         let mut map = Self::default();
-        for pair in BINANCE_PAIRS.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for pair in BINANCE_PAIRS
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             map.add(pair);
         }
         map
@@ -45,15 +49,22 @@ pub fn parse_binance(name: &str) -> Result<Symbol> {
     match upper.split_once('-') {
         Some((base, quote)) if known(base) && known(quote) => Ok(Symbol::new(&upper)),
         None if known(&upper) => SymbolMap::binance().get(&upper).cloned().ok_or_else(|| {
-            Error::Invalid(format!("symbol `{name}` is not in the shipped list of Binance pairs; write it as BASE-QUOTE"))
+            Error::Invalid(format!(
+                "symbol `{name}` is not in the shipped list of Binance pairs; write it as BASE-QUOTE"
+            ))
         }),
-        _ => Err(Error::Invalid(format!("symbol `{name}` is not a pair; write it as BASE-QUOTE, for example BTC-USDT"))),
+        _ => Err(Error::Invalid(format!(
+            "symbol `{name}` is not a pair; write it as BASE-QUOTE, for example BTC-USDT"
+        ))),
     }
 }
 
 /// The name under which Binance knows a canonical symbol: `BTCUSDT`.
 pub fn joined(pair: &str) -> String {
-    pair.chars().filter(|char| *char != '-').map(|char| char.to_ascii_uppercase()).collect()
+    pair.chars()
+        .filter(|char| *char != '-')
+        .map(|char| char.to_ascii_uppercase())
+        .collect()
 }
 
 #[cfg(test)]
@@ -62,17 +73,29 @@ mod tests {
 
     #[test]
     fn canonical_and_listed_names_are_taken_and_suffixes_are_not_guessed() {
-        for (given, expected) in [("BTC-USDT", "BTC-USDT"), ("btc-usdt", "BTC-USDT"), ("ETHBTC", "ETH-BTC"), ("FOO-BAR", "FOO-BAR")] {
+        for (given, expected) in [
+            ("BTC-USDT", "BTC-USDT"),
+            ("btc-usdt", "BTC-USDT"),
+            ("ETHBTC", "ETH-BTC"),
+            ("FOO-BAR", "FOO-BAR"),
+        ] {
             assert_eq!(parse_binance(given).unwrap().as_str(), expected);
         }
         for refused in ["FOOUSDT", "", "BTC-", "-USDT", "BTC-USDT-X", "BTC/USDT", "ticker@all"] {
-            assert_eq!(parse_binance(refused).unwrap_err().kind(), crate::ErrorKind::Invalid, "{refused}");
+            assert_eq!(
+                parse_binance(refused).unwrap_err().kind(),
+                crate::ErrorKind::Invalid,
+                "{refused}"
+            );
         }
     }
 
     #[test]
     fn the_shipped_list_has_no_two_pairs_of_one_name() {
-        let pairs: Vec<&str> = BINANCE_PAIRS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let pairs: Vec<&str> = BINANCE_PAIRS
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .collect();
         assert_eq!(SymbolMap::binance().canonical.len(), pairs.len());
         assert!(pairs.iter().all(|pair| pair.split('-').count() == 2));
     }

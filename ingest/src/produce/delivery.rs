@@ -48,7 +48,12 @@ pub(super) struct Delivery {
 struct GaveUp;
 
 impl Delivery {
-    pub fn connect(options: &ProduceOptions, clock: Clock, status: Arc<ProduceStatus>, shutdown: CancellationToken) -> Result<Self> {
+    pub fn connect(
+        options: &ProduceOptions,
+        clock: Clock,
+        status: Arc<ProduceStatus>,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
         let config = options.client_config()?;
         let outcomes = Outcomes::new(status, clock);
         let producer: KafkaProducer = config
@@ -59,7 +64,11 @@ impl Delivery {
             options: options.clone(),
             producer: Some(producer),
             outcomes,
-            deadline: Deadline { shutdown, patience: options.drain_timeout, since: None },
+            deadline: Deadline {
+                shutdown,
+                patience: options.drain_timeout,
+                since: None,
+            },
             backoff: backoff(),
             delivered_at_backoff: 0,
             runtime: Handle::current(),
@@ -69,14 +78,20 @@ impl Delivery {
     /// Runs until the feed's end of the queue is gone and everything is acknowledged, or the drain deadline. Blocks its thread.
     pub fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         if self.carry(&mut batches).is_err() {
-            tracing::warn!(drain_timeout_ms = self.options.drain_timeout.as_millis() as u64, "drain deadline passed");
+            tracing::warn!(
+                drain_timeout_ms = self.options.drain_timeout.as_millis() as u64,
+                "drain deadline passed"
+            );
         }
     }
 
     fn carry(&mut self, batches: &mut mpsc::Receiver<Batch>) -> Result<(), GaveUp> {
         loop {
             self.resend()?;
-            match self.runtime.block_on(async { tokio::time::timeout(IDLE, batches.recv()).await }) {
+            match self
+                .runtime
+                .block_on(async { tokio::time::timeout(IDLE, batches.recv()).await })
+            {
                 Ok(Some(batch)) => {
                     for (key, value) in batch.records() {
                         self.send(key, value)?;
@@ -111,7 +126,9 @@ impl Delivery {
                 continue;
             };
             let record = BaseRecord::to(&self.options.topic).key(key).payload(value);
-            let Err((error, _)) = producer.send(record) else { return Ok(()) };
+            let Err((error, _)) = producer.send(record) else {
+                return Ok(());
+            };
             match error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail) {
                 RDKafkaErrorCode::QueueFull => {
                     self.outcomes.status.queue_full.fetch_add(1, Ordering::Relaxed);
@@ -166,7 +183,12 @@ impl Delivery {
             self.pause()?;
             match self.config.create_with_context(Callbacks(Arc::clone(&self.outcomes))) {
                 Ok(producer) => self.producer = Some(producer),
-                Err(error) => self.outcomes.note(self.options.kafka.error("cannot make a new producer", error).to_string()),
+                Err(error) => self.outcomes.note(
+                    self.options
+                        .kafka
+                        .error("cannot make a new producer", error)
+                        .to_string(),
+                ),
             }
         }
         self.outcomes.status.renewals.fetch_add(1, Ordering::Relaxed);
@@ -200,7 +222,12 @@ impl Delivery {
 }
 
 fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::new().with_min_delay(RETRY_MIN).with_max_delay(RETRY_MAX).without_max_times().with_jitter().build()
+    ExponentialBuilder::new()
+        .with_min_delay(RETRY_MIN)
+        .with_max_delay(RETRY_MAX)
+        .without_max_times()
+        .with_jitter()
+        .build()
 }
 
 /// Runs from the shutdown on.
@@ -215,6 +242,10 @@ impl Deadline {
         if !self.shutdown.is_cancelled() {
             return Ok(());
         }
-        if self.since.get_or_insert_with(Instant::now).elapsed() >= self.patience { Err(GaveUp) } else { Ok(()) }
+        if self.since.get_or_insert_with(Instant::now).elapsed() >= self.patience {
+            Err(GaveUp)
+        } else {
+            Ok(())
+        }
     }
 }

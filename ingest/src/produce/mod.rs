@@ -57,9 +57,15 @@ pub async fn run(
     let (sink, batches) = Sink::new(Arc::clone(&status.feed));
     let delivery = delivery::Delivery::connect(&options, clock.clone(), Arc::clone(&status), shutdown.clone())?;
     let delivering = tokio::task::spawn_blocking(move || delivery.run(batches));
-    let context = FeedContext { clock, status: Arc::clone(&status.feed), shutdown };
+    let context = FeedContext {
+        clock,
+        status: Arc::clone(&status.feed),
+        shutdown,
+    };
     let fed = feed::run(options.feed, sink, context).await;
-    delivering.await.map_err(|error| Error::Internal(format!("the delivery thread ended abruptly: {error}")))?;
+    delivering
+        .await
+        .map_err(|error| Error::Internal(format!("the delivery thread ended abruptly: {error}")))?;
 
     let report = report(&status, started);
     status.undelivered.store(report.undelivered, Ordering::Relaxed);
@@ -78,7 +84,12 @@ fn report(status: &ProduceStatus, started: Instant) -> ProduceReport {
     let delivered = status.delivered.load(Ordering::Relaxed);
     let rejected = status.rejected.load(Ordering::Relaxed);
     let undelivered = status.pushed().saturating_sub(delivered).saturating_sub(rejected);
-    ProduceReport { delivered, rejected, undelivered, elapsed: started.elapsed() }
+    ProduceReport {
+        delivered,
+        rejected,
+        undelivered,
+        elapsed: started.elapsed(),
+    }
 }
 
 #[cfg(test)]

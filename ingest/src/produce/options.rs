@@ -63,13 +63,22 @@ impl ProduceOptions {
     pub fn check(&self) -> Result<()> {
         let legal = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
         if self.topic.is_empty() || self.topic.len() > 249 || !self.topic.chars().all(legal) {
-            return Err(Error::Invalid(format!("`{}` cannot name a topic; use up to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`", self.topic)));
+            return Err(Error::Invalid(format!(
+                "`{}` cannot name a topic; use up to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`",
+                self.topic
+            )));
         }
         if self.partitions < 1 {
-            return Err(Error::Invalid(format!("a topic has at least 1 partition, not {}", self.partitions)));
+            return Err(Error::Invalid(format!(
+                "a topic has at least 1 partition, not {}",
+                self.partitions
+            )));
         }
         if self.kafka.librdkafka.contains_key("transactional.id") {
-            return Err(Error::Invalid("librdkafka option `transactional.id` has no use here; remove it from the librdkafka section".to_owned()));
+            return Err(Error::Invalid(
+                "librdkafka option `transactional.id` has no use here; remove it from the librdkafka section"
+                    .to_owned(),
+            ));
         }
         self.client_config()?;
         self.feed.check()

@@ -90,7 +90,10 @@ impl Outcomes {
 /// True where the record itself is the trouble: the same bytes would be refused again.
 pub(super) fn is_permanent(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{InvalidMessage, InvalidMessageSize, InvalidRecord, InvalidTimestamp, MessageSizeTooLarge};
-    matches!(code, MessageSizeTooLarge | InvalidMessage | InvalidMessageSize | InvalidRecord | InvalidTimestamp)
+    matches!(
+        code,
+        MessageSizeTooLarge | InvalidMessage | InvalidMessageSize | InvalidRecord | InvalidTimestamp
+    )
 }
 
 pub(super) fn is_topic_missing(code: RDKafkaErrorCode) -> bool {
@@ -136,6 +139,9 @@ impl ProducerContext for Callbacks {
             outcomes.note(format!("records came back and are sent again: {code}"));
         }
         let bytes = |part: Option<&[u8]>| part.unwrap_or_default().to_vec();
-        outcomes.give_back([Returned { key: bytes(message.key()), value: bytes(message.payload()) }]);
+        outcomes.give_back([Returned {
+            key: bytes(message.key()),
+            value: bytes(message.payload()),
+        }]);
     }
 }

@@ -49,7 +49,10 @@ impl ProduceStatus {
     pub fn snapshot(&self) -> Value {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (brokers, topic) = self.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let waiting = self.pushed().saturating_sub(count(&self.delivered)).saturating_sub(count(&self.rejected));
+        let waiting = self
+            .pushed()
+            .saturating_sub(count(&self.delivered))
+            .saturating_sub(count(&self.rejected));
         json!({
             "brokers": brokers,
             "topic": topic,

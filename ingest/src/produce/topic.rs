@@ -36,15 +36,23 @@ pub(super) async fn ensure(options: &ProduceOptions) -> Result<usize> {
     let admin = Arc::new(admin);
     if let Some(partitions) = find(&admin, options).await? {
         if partitions != options.partitions as usize {
-            tracing::info!(topic = options.topic, partitions, "the topic exists with its own number of partitions");
+            tracing::info!(
+                topic = options.topic,
+                partitions,
+                "the topic exists with its own number of partitions"
+            );
         }
         return Ok(partitions);
     }
     let replication = options.replication.unwrap_or(DEFAULT_REPLICATION);
     match create(&admin, options, replication).await? {
         // an embedded or old broker has no default
-        Err(RDKafkaErrorCode::InvalidReplicationFactor | RDKafkaErrorCode::InvalidRequest) if options.replication.is_none() => {
-            create(&admin, options, 1).await?.map_err(|code| refused(options, code))?;
+        Err(RDKafkaErrorCode::InvalidReplicationFactor | RDKafkaErrorCode::InvalidRequest)
+            if options.replication.is_none() =>
+        {
+            create(&admin, options, 1)
+                .await?
+                .map_err(|code| refused(options, code))?;
         }
         created => created.map_err(|code| refused(options, code))?,
     }
@@ -58,9 +66,16 @@ async fn find(admin: &Arc<AdminClient<QuietContext>>, options: &ProduceOptions) 
     let listing = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, timeout)).await;
     let metadata = listing
         .map_err(|error| Error::Internal(format!("listing topics ended abruptly: {error}")))?
-        .map_err(|source| options.kafka.error("cannot reach the Kafka broker (is it running, and is the address right?)", source))?;
+        .map_err(|source| {
+            options.kafka.error(
+                "cannot reach the Kafka broker (is it running, and is the address right?)",
+                source,
+            )
+        })?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == options.topic);
-    Ok(topic.map(|topic| topic.partitions().len()).filter(|partitions| *partitions > 0))
+    Ok(topic
+        .map(|topic| topic.partitions().len())
+        .filter(|partitions| *partitions > 0))
 }
 
 async fn create(
@@ -69,7 +84,9 @@ async fn create(
     replication: i32,
 ) -> Result<Result<(), RDKafkaErrorCode>> {
     let topic = NewTopic::new(&options.topic, options.partitions, TopicReplication::Fixed(replication));
-    let admin_options = AdminOptions::new().request_timeout(Some(options.connect_timeout)).operation_timeout(Some(options.connect_timeout));
+    let admin_options = AdminOptions::new()
+        .request_timeout(Some(options.connect_timeout))
+        .operation_timeout(Some(options.connect_timeout));
     let mut results = admin
         .create_topics([&topic], &admin_options)
         .await

@@ -47,7 +47,14 @@ type Opening = Pin<Box<dyn Future<Output = Result<Connection, Lost>> + Send>>;
 
 impl Client {
     pub fn new(options: BinanceOptions, plan: Plan, decoder: Decoder, sink: Sink, context: FeedContext) -> Self {
-        Self { options, plan, decoder: Arc::new(decoder), gaps: GapWatch::default(), sink, context }
+        Self {
+            options,
+            plan,
+            decoder: Arc::new(decoder),
+            gaps: GapWatch::default(),
+            sink,
+            context,
+        }
     }
 
     pub async fn run(mut self) {
@@ -72,6 +79,11 @@ impl Client {
                 },
             };
             self.note(&lost);
+            match self.sink.flush_within(self.options.stall).await {
+                Ok(Flushed::Sent) => {}
+                Ok(Flushed::Full) if self.wait_for_room().await.is_ok() => {}
+                Ok(Flushed::Full) | Err(Closed) => break,
+            }
             if started.elapsed() > self.options.reconnect.1 {
                 backoff = self.backoff();
             }
@@ -117,6 +129,8 @@ impl Client {
                         }
                     }
                 }
+                // what found the queue full goes out as soon as there is room, not with the next frame
+                flushed = self.sink.flush(), if self.sink.has_batch() => flushed?,
                 () = sleep_until(renew_at), if successor.is_none() => successor = Some(Box::pin(self.open())),
                 frame = connection.next() => match frame {
                     Err(lost) => return Ok(Ended::Lost(lost)),
@@ -145,9 +159,18 @@ impl Client {
     }
 
     async fn hear(&mut self, text: &str) -> Result<Heard, Closed> {
-        let Self { decoder, gaps, sink, context, .. } = self;
+        let Self {
+            decoder,
+            gaps,
+            sink,
+            context,
+            ..
+        } = self;
         context.status.frames.fetch_add(1, Ordering::Relaxed);
-        let arrival = Arrival { received_at: context.clock.now_us(), source: Source::Live };
+        let arrival = Arrival {
+            received_at: context.clock.now_us(),
+            source: Source::Live,
+        };
         let decoded = decoder.decode(text, arrival, &mut |trade| {
             gaps.see(trade, &context.status);
             sink.push(trade);
@@ -160,9 +183,15 @@ impl Client {
             Ok(Frame::Trade | Frame::Answer { .. } | Frame::Other) => {}
             Err(error) => self.hear_broken(text, &error, arrival.received_at),
         }
-        let flushed =
-            if self.sink.is_full() { self.sink.flush_within(self.options.stall).await? } else { return self.sink.try_flush().map(|_| Heard::Nothing) };
-        Ok(if flushed == Flushed::Full { Heard::QueueFull } else { Heard::Nothing })
+        if !self.sink.is_full() {
+            return self.sink.try_flush().map(|_| Heard::Nothing);
+        }
+        let flushed = self.sink.flush_within(self.options.stall).await?;
+        Ok(if flushed == Flushed::Full {
+            Heard::QueueFull
+        } else {
+            Heard::Nothing
+        })
     }
 
     fn hear_broken(&mut self, text: &str, error: &FrameError, at: i64) {
@@ -174,7 +203,10 @@ impl Client {
     async fn wait_for_room(&mut self) -> Result<(), Closed> {
         self.context.status.stalls.fetch_add(1, Ordering::Relaxed);
         self.context.status.set_state(FeedState::Stalled);
-        tracing::warn!(patience_ms = self.options.stall.as_millis() as u64, "socket closed: the producer's queue stays full");
+        tracing::warn!(
+            patience_ms = self.options.stall.as_millis() as u64,
+            "socket closed: the producer's queue stays full"
+        );
         tokio::select! {
             biased;
             flushed = self.sink.flush() => flushed,
@@ -198,12 +230,19 @@ impl Client {
             self.context.status.silences.fetch_add(1, Ordering::Relaxed);
         }
         tracing::warn!(error = %lost, url = self.plan.url, "connection lost");
-        self.context.status.set_error(lost.to_string(), self.context.clock.now_us());
+        self.context
+            .status
+            .set_error(lost.to_string(), self.context.clock.now_us());
     }
 
     fn backoff(&self) -> ExponentialBackoff {
         let (min, max) = self.options.reconnect;
-        ExponentialBuilder::new().with_min_delay(min).with_max_delay(max).without_max_times().with_jitter().build()
+        ExponentialBuilder::new()
+            .with_min_delay(min)
+            .with_max_delay(max)
+            .without_max_times()
+            .with_jitter()
+            .build()
     }
 }
 

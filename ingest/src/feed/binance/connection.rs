@@ -54,7 +54,11 @@ pub enum Lost {
     #[error("more than {MAX_EARLY_FRAMES} frames before the subscriptions were acknowledged")]
     Flooded,
     #[error("{step}: {source}")]
-    Socket { step: &'static str, #[source] source: Box<tungstenite::Error> },
+    Socket {
+        step: &'static str,
+        #[source]
+        source: Box<tungstenite::Error>,
+    },
     #[error("TLS set-up: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -71,17 +75,34 @@ pub struct Connection {
 impl Connection {
     /// Connects, subscribes, and returns once every subscription is acknowledged.
     pub async fn open(plan: &Plan, decoder: &Decoder) -> Result<Self, Lost> {
-        let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
-        let connecting = connect_async_tls_with_config(plan.url.as_str(), Some(config), true, Some(connector(&plan.url)?));
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MAX_FRAME_BYTES))
+            .max_frame_size(Some(MAX_FRAME_BYTES));
+        let connecting =
+            connect_async_tls_with_config(plan.url.as_str(), Some(config), true, Some(connector(&plan.url)?));
         let (socket, _response) = timeout(CONNECT_TIMEOUT, connecting)
             .await
-            .map_err(|_| Lost::Timeout { step: "connecting", limit: CONNECT_TIMEOUT })?
-            .map_err(|source| Lost::Socket { step: "connecting", source: Box::new(source) })?;
-        let mut connection = Self { socket, early: VecDeque::new(), last_frame: Instant::now(), silence: plan.silence };
+            .map_err(|_| Lost::Timeout {
+                step: "connecting",
+                limit: CONNECT_TIMEOUT,
+            })?
+            .map_err(|source| Lost::Socket {
+                step: "connecting",
+                source: Box::new(source),
+            })?;
+        let mut connection = Self {
+            socket,
+            early: VecDeque::new(),
+            last_frame: Instant::now(),
+            silence: plan.silence,
+        };
         let unanswered = connection.subscribe(plan).await?;
         timeout(ANSWER_TIMEOUT, connection.await_answers(unanswered, decoder))
             .await
-            .map_err(|_| Lost::Timeout { step: "subscribing", limit: ANSWER_TIMEOUT })??;
+            .map_err(|_| Lost::Timeout {
+                step: "subscribing",
+                limit: ANSWER_TIMEOUT,
+            })??;
         Ok(connection)
     }
 
@@ -93,7 +114,10 @@ impl Connection {
             }
             let request = serde_json::json!({ "method": "SUBSCRIBE", "params": streams, "id": id });
             let sent = self.socket.send(Message::text(request.to_string())).await;
-            sent.map_err(|source| Lost::Socket { step: "subscribing", source: Box::new(source) })?;
+            sent.map_err(|source| Lost::Socket {
+                step: "subscribing",
+                source: Box::new(source),
+            })?;
             ids.insert(id);
         }
         Ok(ids)
@@ -101,12 +125,18 @@ impl Connection {
 
     async fn await_answers(&mut self, mut unanswered: BTreeSet<u64>, decoder: &Decoder) -> Result<(), Lost> {
         // only answers matter here: trades wait in `early` for the real decoding
-        let arrival = Arrival { received_at: 0, source: Source::Live };
+        let arrival = Arrival {
+            received_at: 0,
+            source: Source::Live,
+        };
         while !unanswered.is_empty() {
             let text = self.read().await?;
             match decoder.decode(&text, arrival, &mut |_| {}) {
                 Ok(Frame::Answer { error: Some(error), .. }) => return Err(Lost::Refused(error)),
-                Ok(Frame::Answer { id: Some(id), error: None }) => {
+                Ok(Frame::Answer {
+                    id: Some(id),
+                    error: None,
+                }) => {
                     unanswered.remove(&id);
                 }
                 _ if self.early.len() == MAX_EARLY_FRAMES => return Err(Lost::Flooded),
@@ -130,11 +160,18 @@ impl Connection {
                 .await
                 .map_err(|_| Lost::Silent { limit: self.silence })?
                 .ok_or_else(|| Lost::Closed(String::new()))?
-                .map_err(|source| Lost::Socket { step: "reading", source: Box::new(source) })?;
+                .map_err(|source| Lost::Socket {
+                    step: "reading",
+                    source: Box::new(source),
+                })?;
             self.last_frame = Instant::now();
             match message {
                 Message::Text(text) => return Ok(text),
-                Message::Close(frame) => return Err(Lost::Closed(frame.map(|frame| format!(": {frame}")).unwrap_or_default())),
+                Message::Close(frame) => {
+                    return Err(Lost::Closed(
+                        frame.map(|frame| format!(": {frame}")).unwrap_or_default(),
+                    ));
+                }
                 // tungstenite queues the pong and sends it with the next read
                 Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {}
             }
@@ -152,7 +189,9 @@ fn connector(url: &str) -> Result<Connector, Lost> {
     if url.starts_with("ws://") {
         return Ok(Connector::Plain);
     }
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

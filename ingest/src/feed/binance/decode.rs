@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{Arrival, FrameError};
 use super::super::symbols::SymbolMap;
+use super::super::{Arrival, FrameError};
 use crate::trade::{Fills, Kind, Side, Trade, Venue};
 
 /// What a frame was.
@@ -21,7 +21,10 @@ use crate::trade::{Fills, Kind, Side, Trade, Venue};
 pub enum Frame {
     Trade,
     /// Answer to a SUBSCRIBE of this id; `error` where it was refused.
-    Answer { id: Option<u64>, error: Option<String> },
+    Answer {
+        id: Option<u64>,
+        error: Option<String>,
+    },
     /// The server is about to close its connections.
     Shutdown,
     /// Another stream, an event that carries no trade.
@@ -43,7 +46,8 @@ struct Envelope<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     e: Option<&'a RawValue>,
-    id: Option<u64>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -77,7 +81,11 @@ struct TradeEvent<'a> {
 
 impl Decoder {
     pub fn new(venue: Venue, symbols: SymbolMap, keep_raw: bool) -> Self {
-        Self { venue, symbols, keep_raw }
+        Self {
+            venue,
+            symbols,
+            keep_raw,
+        }
     }
 
     pub fn venue(&self) -> &Venue {
@@ -92,7 +100,9 @@ impl Decoder {
             return Ok(answer(&envelope));
         }
         // `data` of a stream that is no event (a list of tickers) has no name
-        let Ok(EventName { e: Some(name) }) = serde_json::from_str(event) else { return Ok(Frame::Other) };
+        let Ok(EventName { e: Some(name) }) = serde_json::from_str(event) else {
+            return Ok(Frame::Other);
+        };
         match &*name {
             "trade" => self.trade(event, Kind::Trade, arrival, emit),
             "aggTrade" => self.trade(event, Kind::Agg, arrival, emit),
@@ -101,9 +111,18 @@ impl Decoder {
         }
     }
 
-    fn trade(&self, text: &str, kind: Kind, arrival: Arrival, emit: &mut dyn FnMut(&Trade<'_>)) -> Result<Frame, FrameError> {
+    fn trade(
+        &self,
+        text: &str,
+        kind: Kind,
+        arrival: Arrival,
+        emit: &mut dyn FnMut(&Trade<'_>),
+    ) -> Result<Frame, FrameError> {
         let event: TradeEvent<'_> = serde_json::from_str(text).map_err(|error| FrameError::Json(error.to_string()))?;
-        let symbol = self.symbols.get(&event.s).ok_or_else(|| FrameError::UnknownSymbol(event.s.to_string()))?;
+        let symbol = self
+            .symbols
+            .get(&event.s)
+            .ok_or_else(|| FrameError::UnknownSymbol(event.s.to_string()))?;
         let (id, fills) = match kind {
             Kind::Agg => {
                 let (first_id, last_id) = event.f.zip(event.l).ok_or(FrameError::Field("f and l"))?;
@@ -111,7 +130,14 @@ impl Decoder {
                 if first_id < 0 || last_id < first_id {
                     return Err(FrameError::Field("f and l"));
                 }
-                (event.a.ok_or(FrameError::Field("a"))?, Some(Fills { count: last_id - first_id + 1, first_id, last_id }))
+                (
+                    event.a.ok_or(FrameError::Field("a"))?,
+                    Some(Fills {
+                        count: last_id - first_id + 1,
+                        first_id,
+                        last_id,
+                    }),
+                )
             }
             _ => (event.t.ok_or(FrameError::Field("t"))?, None),
         };
@@ -144,7 +170,10 @@ fn answer(envelope: &Envelope<'_>) -> Frame {
     if error.is_none() && envelope.result.is_none() && envelope.id.is_none() {
         return Frame::Other;
     }
-    Frame::Answer { id: envelope.id, error }
+    Frame::Answer {
+        id: envelope.id.and_then(|id| id.get().parse().ok()),
+        error,
+    }
 }
 
 /// Time of unknown unit as microseconds: 13 digits are milliseconds, 16 micro-, 19 nanoseconds. Spot history changed its unit in 2025.
@@ -164,7 +193,10 @@ mod tests {
 
     fn decode(text: &str) -> (Result<Frame, FrameError>, Option<serde_json::Value>) {
         let decoder = Decoder::new(Venue::new("binance-spot"), SymbolMap::binance(), true);
-        let arrival = Arrival { received_at: 1_735_689_600_153_211, source: Source::Live };
+        let arrival = Arrival {
+            received_at: 1_735_689_600_153_211,
+            source: Source::Live,
+        };
         let mut json = None;
         let frame = decoder.decode(text, arrival, &mut |trade| {
             let mut out = Vec::new();
@@ -195,22 +227,46 @@ mod tests {
         );
         let json = json.unwrap();
         assert_eq!(frame, Ok(Frame::Trade));
-        assert_eq!((json["kind"].as_str(), json["side"].as_str()), (Some("agg"), Some("sell")));
-        assert_eq!((json["count"].as_i64(), json["ts"].as_i64()), (Some(3), Some(1_633_998_523_963_000)));
+        assert_eq!(
+            (json["kind"].as_str(), json["side"].as_str()),
+            (Some("agg"), Some("sell"))
+        );
+        assert_eq!(
+            (json["count"].as_i64(), json["ts"].as_i64()),
+            (Some(3), Some(1_633_998_523_963_000))
+        );
     }
 
     #[test]
     fn other_frames_are_told_apart() {
-        let answer = |id, error: Option<&str>| Frame::Answer { id, error: error.map(str::to_owned) };
+        let answer = |id, error: Option<&str>| Frame::Answer {
+            id,
+            error: error.map(str::to_owned),
+        };
         for (text, expected) in [
             (r#"{"result":null,"id":1}"#, answer(Some(1), None)),
-            (r#"{"error":{"code":2,"msg":"x"},"id":3}"#, answer(Some(3), Some(r#"{"code":2,"msg":"x"}"#))),
+            (
+                r#"{"error":{"code":2,"msg":"x"},"id":3}"#,
+                answer(Some(3), Some(r#"{"code":2,"msg":"x"}"#)),
+            ),
             (r#"{"code":2,"msg":"x"}"#, answer(None, Some("2"))),
-            (r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#, Frame::Shutdown),
+            (
+                r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#,
+                Frame::Shutdown,
+            ),
             (r#"{"e":"serverShutdown","E":1770123456789}"#, Frame::Shutdown),
-            (r#"{"stream":"x@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"1","B":"1","a":"1","A":"1"}}"#, Frame::Other),
-            (r#"{"stream":"x@kline_1m","data":{"e":"kline","E":1,"s":"BTCUSDT","k":{}}}"#, Frame::Other),
-            (r#"{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker"}]}"#, Frame::Other),
+            (
+                r#"{"stream":"x@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"1","B":"1","a":"1","A":"1"}}"#,
+                Frame::Other,
+            ),
+            (
+                r#"{"stream":"x@kline_1m","data":{"e":"kline","E":1,"s":"BTCUSDT","k":{}}}"#,
+                Frame::Other,
+            ),
+            (
+                r#"{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker"}]}"#,
+                Frame::Other,
+            ),
             ("{}", Frame::Other),
         ] {
             assert_eq!(decode(text), (Ok(expected), None), "{text}");

@@ -74,7 +74,10 @@ impl BinanceOptions {
     fn plan(&self) -> Result<(connection::Plan, SymbolMap)> {
         let url = self.ws_url.trim_end_matches('/');
         if !(url.starts_with("ws://") || url.starts_with("wss://")) {
-            return Err(Error::Invalid(format!("`{}` is no WebSocket address; give it as wss://HOST:PORT", self.ws_url)));
+            return Err(Error::Invalid(format!(
+                "`{}` is no WebSocket address; give it as wss://HOST:PORT",
+                self.ws_url
+            )));
         }
         let suffix = match self.stream {
             Stream::Trade => "trade",
@@ -88,11 +91,22 @@ impl BinanceOptions {
             streams.insert(format!("{}@{suffix}", joined(symbol.as_str()).to_ascii_lowercase()));
         }
         if streams.is_empty() || streams.len() > connection::MAX_STREAMS {
-            let message = format!("Binance takes 1 to {} symbols a connection, not {}", connection::MAX_STREAMS, streams.len());
+            let message = format!(
+                "Binance takes 1 to {} symbols a connection, not {}",
+                connection::MAX_STREAMS,
+                streams.len()
+            );
             return Err(Error::Invalid(message));
         }
         let url = format!("{url}/stream?timeUnit=MICROSECOND");
-        Ok((connection::Plan { url, streams: streams.into_iter().collect(), silence: self.silence }, symbols))
+        Ok((
+            connection::Plan {
+                url,
+                streams: streams.into_iter().collect(),
+                silence: self.silence,
+            },
+            symbols,
+        ))
     }
 }
 
@@ -114,7 +128,11 @@ mod tests {
     #[test]
     fn the_plan_names_streams_in_the_venues_words() {
         let symbols = ["BTC-USDT", "ethbtc", "BTCUSDT"].map(str::to_owned).to_vec();
-        let options = BinanceOptions { symbols, ws_url: "ws://127.0.0.1:1/".to_owned(), ..BinanceOptions::default() };
+        let options = BinanceOptions {
+            symbols,
+            ws_url: "ws://127.0.0.1:1/".to_owned(),
+            ..BinanceOptions::default()
+        };
         let (plan, map) = options.plan().unwrap();
         assert_eq!(plan.url, "ws://127.0.0.1:1/stream?timeUnit=MICROSECOND");
         assert_eq!(plan.streams, ["btcusdt@trade", "ethbtc@trade"]);
@@ -123,7 +141,11 @@ mod tests {
 
     #[test]
     fn unusable_settings_are_refused() {
-        let with = |symbols: Vec<String>, ws_url: &str| BinanceOptions { symbols, ws_url: ws_url.to_owned(), ..BinanceOptions::default() };
+        let with = |symbols: Vec<String>, ws_url: &str| BinanceOptions {
+            symbols,
+            ws_url: ws_url.to_owned(),
+            ..BinanceOptions::default()
+        };
         let many = (0..1_025).map(|n| format!("A{n}-USDT")).collect();
         for options in [
             with(vec![], "wss://x"),

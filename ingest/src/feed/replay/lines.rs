@@ -23,18 +23,31 @@ pub struct Lines {
 
 impl Lines {
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |source: IoError| Error::File { what: "cannot read the file to replay", path: path.to_owned(), source };
+        let cannot = |source: IoError| Error::File {
+            what: "cannot read the file to replay",
+            path: path.to_owned(),
+            source,
+        };
         let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(cannot)?);
         let start = file.fill_buf().map_err(cannot)?;
         let input: Box<dyn BufRead + Send> = if start.starts_with(&ZSTD_MAGIC) {
             let decoder = zstd::Decoder::with_buffer(file).map_err(cannot)?;
             Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
         } else if start.starts_with(&GZIP_MAGIC) {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::bufread::MultiGzDecoder::new(file)))
+            Box::new(BufReader::with_capacity(
+                BUFFER_BYTES,
+                flate2::bufread::MultiGzDecoder::new(file),
+            ))
         } else {
             Box::new(file)
         };
-        Ok(Self { path: path.to_owned(), input, line: String::new(), number: 0, peeked: false })
+        Ok(Self {
+            path: path.to_owned(),
+            input,
+            line: String::new(),
+            number: 0,
+            peeked: false,
+        })
     }
 
     /// The next line that is not blank, without taking it.
@@ -45,7 +58,9 @@ impl Lines {
             let read = self.input.by_ref().take(MAX_LINE_BYTES).read_line(&mut self.line);
             match read {
                 Ok(0) => return Ok(None),
-                Ok(bytes) if bytes as u64 == MAX_LINE_BYTES => return Err(self.error("line is longer than any recorded frame")),
+                Ok(bytes) if bytes as u64 == MAX_LINE_BYTES => {
+                    return Err(self.error("line is longer than any recorded frame"));
+                }
                 Ok(_) => self.peeked = !self.line.trim().is_empty(),
                 Err(error) => return Err(self.error(&format!("cannot be read: {error}"))),
             }
@@ -62,6 +77,10 @@ impl Lines {
 
     /// An error at the current line.
     pub fn error(&self, message: &str) -> Error {
-        Error::Session { path: self.path.clone(), line: self.number, message: message.to_owned() }
+        Error::Session {
+            path: self.path.clone(),
+            line: self.number,
+            message: message.to_owned(),
+        }
     }
 }

@@ -49,7 +49,10 @@ impl Default for ReplayOptions {
 
 impl ReplayOptions {
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), ..Self::default() }
+        Self {
+            path: path.into(),
+            ..Self::default()
+        }
     }
 
     pub fn check(&self) -> Result<()> {
@@ -60,13 +63,20 @@ impl ReplayOptions {
 /// Runs to the end of the file or to the shutdown.
 pub async fn run(options: ReplayOptions, sink: Sink, context: FeedContext) -> Result<()> {
     let replay = tokio::task::spawn_blocking(move || replay(&options, sink, &context));
-    replay.await.map_err(|error| Error::Internal(format!("the replay thread ended abruptly: {error}")))?
+    replay
+        .await
+        .map_err(|error| Error::Internal(format!("the replay thread ended abruptly: {error}")))?
 }
 
 fn replay(options: &ReplayOptions, sink: Sink, context: &FeedContext) -> Result<()> {
     let mut reader = Reader::open(options)?;
     let mut pace = Pace::default();
-    let mut out = Out { sink, gaps: GapWatch::default(), symbols: &options.symbols, context };
+    let mut out = Out {
+        sink,
+        gaps: GapWatch::default(),
+        symbols: &options.symbols,
+        context,
+    };
     context.status.set_state(FeedState::Running);
     while !context.shutdown.is_cancelled() {
         if options.real_time
@@ -112,7 +122,9 @@ impl Out<'_> {
 
     fn broken(&mut self, venue: &Venue, text: &str, error: &super::FrameError) {
         tracing::warn!(%error, "frame set aside as undecoded");
-        self.context.status.set_error(format!("frame set aside: {error}"), self.context.clock.now_us());
+        self.context
+            .status
+            .set_error(format!("frame set aside: {error}"), self.context.clock.now_us());
         self.sink.push_undecoded(venue, text);
     }
 }
@@ -134,7 +146,10 @@ impl Reader {
         if session::is_header(&first) {
             Ok(Reader::Session(session::Session::open(lines, options.keep_raw)?))
         } else if normalised::is_item(&first) {
-            Ok(Reader::Normalised(normalised::Normalised::new(lines, &options.instruments)))
+            Ok(Reader::Normalised(normalised::Normalised::new(
+                lines,
+                &options.instruments,
+            )))
         } else {
             let message = "neither a recorded session (its first line would be a header) nor normalised trades; give another file";
             Err(lines.error(message))
@@ -166,7 +181,9 @@ struct Pace {
 
 impl Pace {
     fn ahead(&mut self, received_at: i64) -> Duration {
-        let (first_us, started) = *self.first.get_or_insert_with(|| (received_at, std::time::Instant::now()));
+        let (first_us, started) = *self
+            .first
+            .get_or_insert_with(|| (received_at, std::time::Instant::now()));
         let due = Duration::from_micros(u64::try_from(received_at - first_us).unwrap_or(0));
         due.saturating_sub(started.elapsed())
     }

@@ -69,7 +69,11 @@ pub fn is_item(line: &str) -> bool {
 impl Normalised {
     pub fn new(lines: Lines, instruments: &[String]) -> Self {
         let symbols = instruments.iter().map(|name| Symbol::new(name)).collect();
-        Self { lines, symbols, venue: Venue::new(binance::VENUE) }
+        Self {
+            lines,
+            symbols,
+            venue: Venue::new(binance::VENUE),
+        }
     }
 
     pub fn peek_time(&mut self) -> Result<Option<i64>> {
@@ -78,7 +82,9 @@ impl Normalised {
     }
 
     pub fn read(&mut self, out: &mut Out<'_>) -> Result<bool> {
-        let Some(text) = self.lines.next()? else { return Ok(false) };
+        let Some(text) = self.lines.next()? else {
+            return Ok(false);
+        };
         out.frame();
         let item = serde_json::from_str::<Line<'_>>(text).map(|line| line.item);
         let result = match &item {
@@ -93,7 +99,12 @@ impl Normalised {
     }
 }
 
-fn emit(item: &Item<'_>, venue: &Venue, symbols: &[Symbol], emit: &mut dyn FnMut(&Trade<'_>)) -> Result<(), FrameError> {
+fn emit(
+    item: &Item<'_>,
+    venue: &Venue,
+    symbols: &[Symbol],
+    emit: &mut dyn FnMut(&Trade<'_>),
+) -> Result<(), FrameError> {
     let Some(trade) = &item.kind.trade else { return Ok(()) };
     if item.exchange != "binance_spot" {
         return Err(FrameError::Field("exchange"));

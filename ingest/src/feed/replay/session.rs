@@ -57,9 +57,14 @@ impl Session {
     /// `lines` stand before the header.
     pub fn open(mut lines: Lines, keep_raw: bool) -> Result<Self> {
         let header = lines.next()?.map(serde_json::from_str::<Header>);
-        let Some(Ok(header)) = header else { return Err(lines.error("header without an exchange")) };
+        let Some(Ok(header)) = header else {
+            return Err(lines.error("header without an exchange"));
+        };
         let Some(decoder) = VenueDecoder::of(&header, keep_raw) else {
-            let message = format!("sessions of {} cannot be replayed; BINANCE, BINANCE_FUTURES and COINBASE can", header.exchange);
+            let message = format!(
+                "sessions of {} cannot be replayed; BINANCE, BINANCE_FUTURES and COINBASE can",
+                header.exchange
+            );
             return Err(lines.error(&message));
         };
         Ok(Self { lines, decoder })
@@ -71,7 +76,9 @@ impl Session {
     }
 
     pub fn read(&mut self, out: &mut Out<'_>) -> Result<bool> {
-        let Some(text) = self.lines.next()? else { return Ok(false) };
+        let Some(text) = self.lines.next()? else {
+            return Ok(false);
+        };
         let line = match serde_json::from_str::<Line<'_>>(text) {
             Ok(line) => line,
             Err(error) => {
@@ -87,7 +94,10 @@ impl Session {
             return Err(self.lines.error("received frame without time or data"));
         };
         out.frame();
-        let arrival = Arrival { received_at, source: Source::Replay };
+        let arrival = Arrival {
+            received_at,
+            source: Source::Replay,
+        };
         if let Err(error) = self.decoder.decode(&frame, arrival, &mut |trade| out.trade(trade)) {
             out.broken(self.decoder.venue(), &frame, &error);
         }
@@ -131,7 +141,11 @@ fn seconds_as_micros(text: &str) -> Option<i64> {
     if !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let micros = decimals.bytes().chain(std::iter::repeat(b'0')).take(6).fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));
+    let micros = decimals
+        .bytes()
+        .chain(std::iter::repeat(b'0'))
+        .take(6)
+        .fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));
     whole.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)
 }
 

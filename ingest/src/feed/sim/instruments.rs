@@ -75,14 +75,26 @@ impl Instrument {
     fn listed(index: usize) -> Self {
         let (symbol, price, qty_scale, max_step) = LISTED[index % LISTED.len()];
         let price_scale = price.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-        let start_price = price.bytes().filter(u8::is_ascii_digit).fold(0, |ticks, digit| ticks * 10 + i64::from(digit - b'0'));
-        Self { symbol: Symbol::new(symbol), start_price, price_scale: price_scale as u8, qty_scale, max_step }
+        let start_price = price
+            .bytes()
+            .filter(u8::is_ascii_digit)
+            .fold(0, |ticks, digit| ticks * 10 + i64::from(digit - b'0'));
+        Self {
+            symbol: Symbol::new(symbol),
+            start_price,
+            price_scale: price_scale as u8,
+            qty_scale,
+            max_step,
+        }
     }
 
     /// A pair that is not listed trades like the listed one of the same rank.
     fn named(name: &str, rank: usize) -> Self {
         let listed = LISTED.iter().position(|(symbol, ..)| *symbol == name);
-        Self { symbol: Symbol::new(name), ..Self::listed(listed.unwrap_or(rank)) }
+        Self {
+            symbol: Symbol::new(name),
+            ..Self::listed(listed.unwrap_or(rank))
+        }
     }
 }
 
@@ -90,10 +102,16 @@ impl Instrument {
 pub fn choose(count: usize, names: &[String]) -> Result<Vec<Instrument>> {
     let wanted = if names.is_empty() { count } else { names.len() };
     if wanted == 0 || wanted > MAX_SYMBOLS {
-        return Err(Error::Invalid(format!("the simulator trades 1 to {MAX_SYMBOLS} symbols, not {wanted}")));
+        return Err(Error::Invalid(format!(
+            "the simulator trades 1 to {MAX_SYMBOLS} symbols, not {wanted}"
+        )));
     }
     if names.is_empty() {
-        let name = |rank: usize| LISTED.get(rank).map_or_else(|| format!("SIM{rank:04}-USDT"), |(symbol, ..)| (*symbol).to_owned());
+        let name = |rank: usize| {
+            LISTED
+                .get(rank)
+                .map_or_else(|| format!("SIM{rank:04}-USDT"), |(symbol, ..)| (*symbol).to_owned())
+        };
         return Ok((0..count).map(|rank| Instrument::named(&name(rank), rank)).collect());
     }
     let mut chosen: Vec<Instrument> = Vec::with_capacity(names.len());

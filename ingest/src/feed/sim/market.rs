@@ -51,7 +51,10 @@ impl Market {
             .collect();
         Self {
             venue,
-            books: instruments.iter().map(|instrument| Book::new(instrument, start_us)).collect(),
+            books: instruments
+                .iter()
+                .map(|instrument| Book::new(instrument, start_us))
+                .collect(),
             cumulative_weights,
             rng: ChaCha8Rng::seed_from_u64(seed),
             id_text: String::new(),
@@ -172,7 +175,9 @@ mod tests {
             trade.write_json(&mut out);
             String::from_utf8(out).unwrap()
         };
-        (0..count as i64).map(|n| json(market.next_trade(start_us + n, start_us + n))).collect()
+        (0..count as i64)
+            .map(|n| json(market.next_trade(start_us + n, start_us + n)))
+            .collect()
     }
 
     #[test]
@@ -202,8 +207,13 @@ mod tests {
         for record in trades(1, 5_000_000, 50_000) {
             let trade: serde_json::Value = serde_json::from_str(&record).unwrap();
             let symbol = trade["symbol"].as_str().unwrap().to_owned();
-            ids.entry(symbol.clone()).or_default().push(trade["seq"].as_i64().unwrap());
-            prices.entry(symbol).or_default().insert(trade["price"].as_str().unwrap().to_owned());
+            ids.entry(symbol.clone())
+                .or_default()
+                .push(trade["seq"].as_i64().unwrap());
+            prices
+                .entry(symbol)
+                .or_default()
+                .insert(trade["price"].as_str().unwrap().to_owned());
         }
         assert_eq!(ids.len(), 50, "every symbol trades");
         for (symbol, ids) in &ids {
@@ -229,9 +239,14 @@ mod tests {
 
     #[test]
     fn decimals_are_written_exactly() {
-        for (unscaled, scale, expected) in
-            [(6_423_112, 2, "64231.12"), (2341, 8, "0.00002341"), (5, 0, "5"), (10, 1, "1.0"), (9, 1, "0.9"), (123, 3, "0.123")]
-        {
+        for (unscaled, scale, expected) in [
+            (6_423_112, 2, "64231.12"),
+            (2341, 8, "0.00002341"),
+            (5, 0, "5"),
+            (10, 1, "1.0"),
+            (9, 1, "0.9"),
+            (123, 3, "0.123"),
+        ] {
             let mut text = String::new();
             write_decimal(&mut text, unscaled, scale);
             assert_eq!(text, expected);

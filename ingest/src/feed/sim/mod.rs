@@ -42,17 +42,30 @@ pub struct SimOptions {
 
 impl Default for SimOptions {
     fn default() -> Self {
-        Self { seed: 1, rate: 1_000, symbol_count: 50, symbols: Vec::new(), limit: None, venue: "sim".to_owned() }
+        Self {
+            seed: 1,
+            rate: 1_000,
+            symbol_count: 50,
+            symbols: Vec::new(),
+            limit: None,
+            venue: "sim".to_owned(),
+        }
     }
 }
 
 impl SimOptions {
     pub fn check(&self) -> Result<()> {
         if !(1..=MAX_RATE).contains(&self.rate) {
-            return Err(Error::Invalid(format!("the simulator's rate is 1 to {MAX_RATE} trades a second, not {}", self.rate)));
+            return Err(Error::Invalid(format!(
+                "the simulator's rate is 1 to {MAX_RATE} trades a second, not {}",
+                self.rate
+            )));
         }
         if self.venue.is_empty() || self.venue.contains(':') {
-            return Err(Error::Invalid(format!("`{}` cannot name the simulator's venue; use letters, digits and `-`", self.venue)));
+            return Err(Error::Invalid(format!(
+                "`{}` cannot name the simulator's venue; use letters, digits and `-`",
+                self.venue
+            )));
         }
         instruments::choose(self.symbol_count, &self.symbols).map(|_| ())
     }
@@ -61,7 +74,11 @@ impl SimOptions {
 /// Runs until the limit or the shutdown.
 pub async fn run(options: SimOptions, mut sink: Sink, context: FeedContext) -> Result<()> {
     options.check()?;
-    let FeedContext { clock, status, shutdown } = context;
+    let FeedContext {
+        clock,
+        status,
+        shutdown,
+    } = context;
     let instruments = instruments::choose(options.symbol_count, &options.symbols)?;
     let mut pace = Pace::start(&clock, options.rate);
     let mut market = Market::new(Venue::new(&options.venue), &instruments, options.seed, pace.base_us);
@@ -102,7 +119,12 @@ struct Pace {
 
 impl Pace {
     fn start(clock: &Clock, rate: u32) -> Self {
-        Self { rate: i64::from(rate), base: Instant::now(), base_us: clock.now_us(), made: 0 }
+        Self {
+            rate: i64::from(rate),
+            base: Instant::now(),
+            base_us: clock.now_us(),
+            made: 0,
+        }
     }
 
     fn offset_us(&self) -> i64 {
@@ -133,7 +155,12 @@ impl Pace {
         let behind_us = self.elapsed_us() - self.offset_us();
         let drift_us = now_us - (self.base_us + self.elapsed_us());
         if behind_us > MAX_DRIFT_US || drift_us.abs() > MAX_DRIFT_US {
-            *self = Self { rate: self.rate, base: Instant::now(), base_us: now_us, made: 0 };
+            *self = Self {
+                rate: self.rate,
+                base: Instant::now(),
+                base_us: now_us,
+                made: 0,
+            };
         }
     }
 }
@@ -149,20 +176,43 @@ mod tests {
     use super::*;
 
     fn context() -> FeedContext {
-        FeedContext { clock: Clock::system(), status: Arc::new(FeedStatus::default()), shutdown: CancellationToken::new() }
+        FeedContext {
+            clock: Clock::system(),
+            status: Arc::new(FeedStatus::default()),
+            shutdown: CancellationToken::new(),
+        }
     }
 
     #[test]
     fn unusable_settings_are_refused() {
         let refused = [
-            SimOptions { rate: 0, ..SimOptions::default() },
-            SimOptions { rate: 1_000_001, ..SimOptions::default() },
-            SimOptions { symbol_count: 0, ..SimOptions::default() },
-            SimOptions { symbols: vec!["BTC-USDT".to_owned(), "BTCUSDT".to_owned()], ..SimOptions::default() },
-            SimOptions { venue: "a:b".to_owned(), ..SimOptions::default() },
+            SimOptions {
+                rate: 0,
+                ..SimOptions::default()
+            },
+            SimOptions {
+                rate: 1_000_001,
+                ..SimOptions::default()
+            },
+            SimOptions {
+                symbol_count: 0,
+                ..SimOptions::default()
+            },
+            SimOptions {
+                symbols: vec!["BTC-USDT".to_owned(), "BTCUSDT".to_owned()],
+                ..SimOptions::default()
+            },
+            SimOptions {
+                venue: "a:b".to_owned(),
+                ..SimOptions::default()
+            },
         ];
         for options in refused {
-            assert_eq!(options.check().unwrap_err().kind(), crate::ErrorKind::Invalid, "{options:?}");
+            assert_eq!(
+                options.check().unwrap_err().kind(),
+                crate::ErrorKind::Invalid,
+                "{options:?}"
+            );
         }
     }
 
@@ -172,7 +222,11 @@ mod tests {
         let (sink, mut batches) = Sink::new(Arc::clone(&context.status));
         let before_us = context.clock.now_us();
         let started = Instant::now();
-        let options = SimOptions { rate: 20_000, limit: Some(4_001), ..SimOptions::default() };
+        let options = SimOptions {
+            rate: 20_000,
+            limit: Some(4_001),
+            ..SimOptions::default()
+        };
         let feed = tokio::spawn(run(options, sink, context.clone()));
         let mut times = Vec::new();
         while let Some(batch) = batches.recv().await {
@@ -186,8 +240,14 @@ mod tests {
         assert_eq!(times.len(), 4_001);
         assert_eq!(context.status.trades.load(Ordering::Relaxed), 4_001);
         assert!(times.is_sorted());
-        assert!(started.elapsed() >= Duration::from_millis(200), "4,000 steps of 50 us take 200 ms");
-        assert!(times[0] >= before_us && times[4_000] <= context.clock.now_us(), "no time is ahead of the clock");
+        assert!(
+            started.elapsed() >= Duration::from_millis(200),
+            "4,000 steps of 50 us take 200 ms"
+        );
+        assert!(
+            times[0] >= before_us && times[4_000] <= context.clock.now_us(),
+            "no time is ahead of the clock"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,7 +267,14 @@ mod tests {
     async fn a_full_queue_holds_it_and_a_shutdown_ends_it() {
         let context = context();
         let (sink, mut batches) = Sink::new(Arc::clone(&context.status));
-        let feed = tokio::spawn(run(SimOptions { rate: MAX_RATE, ..SimOptions::default() }, sink, context.clone()));
+        let feed = tokio::spawn(run(
+            SimOptions {
+                rate: MAX_RATE,
+                ..SimOptions::default()
+            },
+            sink,
+            context.clone(),
+        ));
         let settled = async {
             let mut last = 0;
             loop {
@@ -227,6 +294,10 @@ mod tests {
             taken += batch.len() as u64;
         }
         feed.await.unwrap().unwrap();
-        assert_eq!((taken, context.status.trades.load(Ordering::Relaxed)), (made, made), "made, taken, and no more");
+        assert_eq!(
+            (taken, context.status.trades.load(Ordering::Relaxed)),
+            (made, made),
+            "made, taken, and no more"
+        );
     }
 }
