@@ -68,8 +68,7 @@ impl DataFile {
             .collect::<Result<Vec<_>>>()?;
         let (statistics, rows, mut tight) = statistics(add.stats.as_deref(), &columns.file_schema, size);
         tight.extend(values.iter().map(|v| !v.is_null()));
-        let mut file = PartitionedFile::new(format!("{}/{}", columns.root, add.path), size);
-        // The path was decoded already: parse it as it is.
+        let mut file = PartitionedFile::new(String::new(), size);
         file.object_meta.location = object_store_path(&columns.root, &add.path)?;
         file.object_meta.last_modified =
             chrono::DateTime::from_timestamp_millis(add.modification_time).unwrap_or_default();
@@ -149,8 +148,9 @@ fn bound(raw: &RawValue, data_type: &DataType, upper: bool) -> Option<(ScalarVal
 }
 
 fn decimal_bound(text: &str, precision: u8, scale: i8, upper: bool) -> Option<(ScalarValue, bool)> {
-    let digits = text.chars().take_while(|c| !matches!(c, 'e' | 'E')).filter(char::is_ascii_digit);
-    let significant = digits.skip_while(|d| *d == '0').count();
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0') } else { mantissa };
+    let significant = mantissa.chars().filter(char::is_ascii_digit).skip_while(|d| *d == '0').count();
     let value = match cast(text, &DataType::Decimal128(precision, scale))? {
         ScalarValue::Decimal128(Some(value), _, _) => value,
         _ => return None,
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn decimals_are_read_as_text_and_widened_where_rounded() {
         let decimal = |v| ScalarValue::Decimal128(Some(v), 28, 12);
-        let exact = r#"{"minValues":{"price":64231.12},"maxValues":{"price":64231.13}}"#;
+        let exact = r#"{"minValues":{"price":64231.120000000000},"maxValues":{"price":64231.13}}"#;
         assert_eq!(bounds(exact, 2), Some((decimal(64_231_120_000_000_000), decimal(64_231_130_000_000_000), true)));
         let rounded = r#"{"minValues":{"price":1234567890123.456789},"maxValues":{"price":1234567890123.456789}}"#;
         let (min, max, tight) = bounds(rounded, 2).unwrap();

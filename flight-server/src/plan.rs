@@ -277,7 +277,8 @@ mod tests {
     #[test]
     fn table_references_are_told_apart() {
         let p = parsed("WITH c AS (SELECT 1) SELECT * FROM c, gold.a, b, ticklake.silver.d, other.x.y, \"/etc/passwd\"").unwrap();
-        let names: Vec<_> = p.tables.iter().map(ToString::to_string).collect();
+        let mut names: Vec<_> = p.tables.iter().map(ToString::to_string).collect();
+        names.sort();
         assert_eq!(names, ["gold.a", "gold.b", "silver.d"]);
         assert_eq!(p.others.len(), 2);
         assert!(!p.lists_tables);

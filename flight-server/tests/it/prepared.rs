@@ -1,0 +1,144 @@
+//! Prepared statements: bound by position, with the types that the plan expects; handles and tickets outlive closing.
+
+use std::sync::Arc;
+
+use arrow_flight::sql::client::PreparedStatement;
+use datafusion::arrow::array::*;
+use datafusion::arrow::buffer::ScalarBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, UnionFields};
+use ticklake_flight_server::ServerOptions;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::fixture::*;
+
+fn values(columns: Vec<ArrayRef>) -> RecordBatch {
+    RecordBatch::try_from_iter(columns.into_iter().enumerate().map(|(i, c)| (i.to_string(), c))).unwrap()
+}
+
+fn text(values: &[&str]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+async fn run(client: &mut Client, sql: &str, bound: RecordBatch) -> Result<RecordBatch, Status> {
+    let mut statement = client.prepare(sql.to_owned(), None).await.map_err(status_of)?;
+    statement.set_parameters(bound).unwrap();
+    execute(client, &mut statement).await
+}
+
+async fn execute(client: &mut Client, statement: &mut PreparedStatement<Channel>) -> Result<RecordBatch, Status> {
+    let info = statement.execute().await.map_err(status_of)?;
+    let announced = info.clone().try_decode_schema().unwrap();
+    let rows = fetch(client, ticket(&info)).await?;
+    assert_eq!(rows.schema().as_ref(), &announced);
+    Ok(rows)
+}
+
+#[tokio::test]
+async fn values_are_bound_by_position() {
+    let lake = TestLake::with_bars(30).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let latest = "SELECT symbol, window_start FROM gold.ohlcv_1m WHERE venue = ? AND symbol = ? ORDER BY window_start DESC LIMIT ?";
+    let statement = client.prepare(latest.to_owned(), None).await.unwrap();
+    assert_eq!(statement.dataset_schema().unwrap().fields().len(), 2);
+    let types: Vec<_> = statement.parameter_schema().unwrap().fields().iter().map(|f| f.data_type().clone()).collect();
+    assert_eq!(types, [DataType::Utf8, DataType::Utf8, DataType::Int64]);
+
+    let two: ArrayRef = Arc::new(Int32Array::from(vec![2]));
+    let rows = run(&mut client, latest, values(vec![text(&["sim"]), text(&["ETH-USDT"]), two])).await.unwrap();
+    assert_eq!(rows.num_rows(), 2);
+    assert_eq!(rows.column(0).as_string::<i32>().value(0), "ETH-USDT");
+
+    let numbered = "SELECT count(*) FROM gold.ohlcv_1m WHERE symbol = $2 AND open > $1";
+    let half: ArrayRef = Arc::new(Float64Array::from(vec![114.5]));
+    let rows = run(&mut client, numbered, values(vec![half, text(&["BTC-USDT"])])).await.unwrap();
+    assert_eq!(rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0), 15);
+
+    let times = "SELECT count(*) FROM gold.ohlcv_1m WHERE window_start >= ? AND window_start < ? AND symbol IN (?, ?)";
+    let bound = values(vec![
+        text(&["2026-01-01T00:10:00Z"]),
+        text(&["2026-01-01 00:20:00"]),
+        text(&["BTC-USDT"]),
+        text(&["SOL-USDT"]),
+    ]);
+    let rows = run(&mut client, times, bound).await.unwrap();
+    assert_eq!(rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0), 20);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn ten_follows_nine_and_null_is_a_value() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = format!("SELECT {}", (0..12).map(|i| format!("? AS c{i}")).collect::<Vec<_>>().join(", "));
+    let bound: Vec<ArrayRef> = (0..12).map(|i| Arc::new(Int64Array::from(vec![(i != 5).then_some(i)])) as ArrayRef).collect();
+    let rows = run(&mut client, &sql, values(bound)).await.unwrap();
+    for i in 0..12 {
+        let column = rows.column(i).as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+        assert_eq!(column.is_null(0), i == 5);
+        assert!(i == 5 || column.value(0) == i as i64);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn several_rows_run_in_order_as_one_result() {
+    let lake = TestLake::with_bars(30).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = "SELECT symbol, max(window_start) FROM gold.ohlcv_1m WHERE symbol = ? GROUP BY symbol";
+    let rows = run(&mut client, sql, values(vec![text(&["SOL-USDT", "none", "BTC-USDT"])])).await.unwrap();
+    let symbols: Vec<_> = rows.column(0).as_string::<i32>().iter().flatten().collect();
+    assert_eq!(symbols, ["SOL-USDT", "BTC-USDT"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn unions_are_unwrapped() {
+    let lake = TestLake::with_bars(30).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let fields = UnionFields::from_fields(vec![
+        Field::new("int", DataType::Int64, false),
+        Field::new("string", DataType::Utf8, false),
+    ]);
+    let children: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(Vec::<i64>::new())), text(&["BTC-USDT"])];
+    let union =
+        UnionArray::try_new(fields, ScalarBuffer::from(vec![1i8]), Some(ScalarBuffer::from(vec![0i32])), children).unwrap();
+    let sql = "SELECT count(*) FROM gold.ohlcv_1m WHERE symbol = ?";
+    let rows = run(&mut client, sql, values(vec![Arc::new(union)])).await.unwrap();
+    assert_eq!(rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0), 30);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn wrong_values_are_refused() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = "SELECT * FROM gold.ohlcv_1m WHERE window_start > ?";
+    for bound in [vec![text(&["a"]), text(&["b"])], vec![text(&["yesterday"])]] {
+        let refused = run(&mut client, sql, values(bound)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    }
+    let mut unbound = client.prepare(sql.to_owned(), None).await.unwrap();
+    let refused = execute(&mut client, &mut unbound).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    let refused = client.prepare("DROP TABLE gold.ohlcv_1m".into(), None).await.map(|_| ()).map_err(status_of).unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_ticket_outlives_its_statement() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let mut statement = client.prepare("SELECT symbol FROM gold.ohlcv_1m WHERE symbol = ?".into(), None).await.unwrap();
+    statement.set_parameters(values(vec![text(&["BTC-USDT"])])).unwrap();
+    let info = statement.execute().await.unwrap();
+    statement.close().await.unwrap();
+    assert_eq!(fetch(&mut client, ticket(&info)).await.unwrap().num_rows(), 3);
+    server.stop().await;
+}

@@ -1,0 +1,105 @@
+//! Results: right rows, plain types, and a stream whose schema is the announced one.
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use ticklake_flight_server::ServerOptions;
+
+use crate::fixture::*;
+
+#[tokio::test]
+async fn the_announced_schema_is_the_sent_one() {
+    let lake = TestLake::with_bars(90).await;
+    lake.add_trades("BTC-USDT", 0..50).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    // `rows` compares the schemas, nullability included.
+    for sql in [
+        "SELECT 1",
+        "SELECT NULL",
+        "SELECT version()",
+        "SELECT arrow_typeof(1)",
+        "SELECT min(window_start), max(window_start), count(*), sum(volume), avg(open) FROM gold.ohlcv_1m",
+        "SELECT min(seq), max(seq) FROM silver.trades",
+        "SELECT date_bin(INTERVAL '5 minutes', window_start, TIMESTAMP '1970-01-01') AS t, count(*) FROM gold.ohlcv_1m GROUP BY 1 ORDER BY 1",
+        "SELECT CAST(open AS TEXT), CAST(trade_count AS VARCHAR), upper(symbol) FROM gold.ohlcv_1m LIMIT 3",
+        "SELECT * FROM gold.ohlcv_1m WHERE symbol = 'none'",
+        "SELECT * FROM gold.ohlcv_1m",
+        "SELECT * FROM silver.trades",
+        "SELECT conditions, array_agg(side) FROM silver.trades GROUP BY conditions",
+        "SELECT make_array('a', 'b'), named_struct('x', symbol) FROM gold.ohlcv_1m LIMIT 1",
+        "SELECT arrow_cast(symbol, 'Dictionary(Int32, Utf8)'), arrow_cast(symbol, 'LargeUtf8'), arrow_cast(symbol, 'Utf8View') FROM gold.ohlcv_1m LIMIT 2",
+        "SELECT now(), current_date, DATE '2026-01-01', INTERVAL '1 day', TIME '12:00:00'",
+        "SELECT a.symbol, b.open FROM gold.ohlcv_1m a LEFT JOIN gold.ohlcv_1m b ON a.window_start = b.window_end AND a.symbol = b.symbol",
+        "SELECT symbol, window_start, lag(close) OVER (PARTITION BY symbol ORDER BY window_start) FROM gold.ohlcv_1m",
+        "SELECT count(*) FILTER (WHERE is_closed), string_agg(symbol, ',') FROM gold.ohlcv_1m WHERE false",
+        "SELECT * FROM (VALUES (1, 'a'), (2, NULL)) t(x, y)",
+        "SHOW TABLES",
+        "DESCRIBE gold.ohlcv_1m",
+        "EXPLAIN SELECT * FROM gold.ohlcv_1m",
+        "EXPLAIN ANALYZE SELECT count(*) FROM gold.ohlcv_1m",
+        "SELECT table_schema, table_name FROM information_schema.tables",
+        "SELECT * FROM information_schema.columns",
+        "SELECT x'ff'",
+        "SELECT * FROM generate_series(1, 5)",
+        "SELECT symbol FROM gold.ohlcv_1m UNION ALL SELECT CAST(seq AS VARCHAR) FROM silver.trades",
+    ] {
+        rows(&mut client, sql).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rows_are_right_and_types_plain() {
+    let lake = TestLake::with_bars(90).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m").await, 270);
+    assert_eq!(number(&mut client, "SELECT count(*) FROM ohlcv_1m WHERE symbol = 'ETH-USDT'").await, 90);
+    assert_eq!(number(&mut client, "SELECT count(*) FROM ticklake.gold.ohlcv_1m WHERE date = '2026-01-01'").await, 270);
+    assert_eq!(number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m WHERE date = '2026-01-02'").await, 0);
+    let latest = "SELECT symbol, window_start, open, trade_count, is_closed, date FROM gold.ohlcv_1m \
+                  WHERE symbol = 'SOL-USDT' ORDER BY window_start DESC LIMIT 1";
+    let rows = rows(&mut client, latest).await;
+    assert_eq!(rows.num_rows(), 1);
+    assert_eq!(rows.column(0).as_string::<i32>().value(0), "SOL-USDT");
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    assert_eq!(rows.schema().field(1).data_type(), &utc);
+    let ts = rows.column(1).as_primitive::<datafusion::arrow::datatypes::TimestampMicrosecondType>().value(0);
+    assert_eq!(ts, START_US + 89 * 60_000_000);
+    assert_eq!(rows.schema().field(2).data_type(), &DataType::Decimal128(28, 12));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_chooses_its_profile() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let sql = "SELECT window_start, open, date, symbol FROM gold.ohlcv_1m";
+    let types = async |headers: &[(&str, &str)]| {
+        let mut client = server.client().await;
+        for (name, value) in headers {
+            client.set_header(*name, *value);
+        }
+        let schema = rows(&mut client, sql).await.schema();
+        schema.fields().iter().map(|f| f.data_type().to_string()).collect::<Vec<_>>()
+    };
+    let grafana = ["Timestamp(ns, \"UTC\")", "Float64", "Timestamp(ns)", "Utf8"];
+    assert_eq!(types(&[("x-ticklake-types", "grafana")]).await, grafana);
+    assert_eq!(types(&[("database", "ticklake;types=grafana")]).await, grafana);
+    assert_eq!(types(&[("x-ticklake-timestamp", "naive")]).await[0], "Timestamp(µs)");
+    assert_eq!(types(&[("x-ticklake-timestamp", "ns")]).await[0], "Timestamp(ns, \"UTC\")");
+    let mut client = server.client().await;
+    client.set_header("x-ticklake-types", "nonsense");
+    let refused = query(&mut client, sql).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_lake_without_tables_answers_select_1() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, "SELECT 1").await, 1);
+    assert_eq!(rows(&mut client, "SELECT * FROM information_schema.tables WHERE table_schema = 'gold'").await.num_rows(), 0);
+    server.stop().await;
+}

@@ -1,0 +1,110 @@
+//! Snapshots: a ticket reads the versions that it was made for, a new query the newest ones.
+
+use std::time::Duration;
+
+use ticklake_flight_server::ServerOptions;
+use ticklake_sql::TableName;
+
+use crate::fixture::*;
+
+const COUNT: &str = "SELECT count(*) AS n, max(window_start) AS newest FROM gold.ohlcv_1m";
+
+fn versions(info: &arrow_flight::FlightInfo) -> serde_json::Value {
+    serde_json::from_slice(&info.app_metadata).unwrap()
+}
+
+fn count(rows: &datafusion::arrow::array::RecordBatch) -> i64 {
+    use datafusion::arrow::array::AsArray;
+    rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)
+}
+
+#[tokio::test]
+async fn a_ticket_is_pinned_and_a_commit_is_seen() {
+    let lake = TestLake::with_bars(5).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let before = describe(&mut client, COUNT).await.unwrap();
+    assert_eq!(versions(&before)["versions"]["gold.ohlcv_1m"], 3);
+    assert!(versions(&before)["age_ms"]["gold.ohlcv_1m"].as_i64().unwrap() < 60_000);
+
+    lake.add_bars("BTC-USDT", 5..7).await;
+    eventually("the commit is seen", async || {
+        let info = describe(&mut client, COUNT).await.unwrap();
+        count(&fetch(&mut client, ticket(&info)).await.unwrap()) == 17
+    })
+    .await;
+    assert_eq!(count(&fetch(&mut client, ticket(&before)).await.unwrap()), 15);
+
+    // Another replica has neither the plan nor the version in memory.
+    let key = ticklake_flight_server::Secret(vec![7; 32]);
+    let options = || ServerOptions { signing_key: Some(key.clone()), ..Default::default() };
+    let (one, other) = (lake.serve(options()).await, TestServer::start(open(&lake.dir), options()).await);
+    let info = describe(&mut one.client().await, COUNT).await.unwrap();
+    lake.add_bars("BTC-USDT", 7..8).await;
+    assert_eq!(count(&fetch(&mut other.client().await, ticket(&info)).await.unwrap()), 17);
+    for server in [server, one, other] {
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_commit_of_another_process_is_seen_within_moments() {
+    let lake = TestLake::with_bars(5).await;
+    let server = TestServer::start(open(&lake.dir), ServerOptions::default()).await;
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, COUNT).await, 15);
+    lake.add_bars("BTC-USDT", 5..6).await;
+    eventually("the commit is seen", async || number(&mut client, COUNT).await == 16).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_server_looks_before_it_answers() {
+    let lake = TestLake::with_bars(5).await;
+    // Polls never: only the look that a query asks for can find the commit.
+    let never = Duration::from_secs(3_600);
+    let options = ServerOptions { idle_poll_interval: never, ..Default::default() };
+    let server = TestServer::start(open(&lake.dir), options).await;
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, COUNT).await, 15);
+    lake.add_bars("BTC-USDT", 5..6).await;
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(number(&mut client, COUNT).await, 16);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rewritten_files_show_the_same_rows() {
+    let lake = TestLake::with_bars(5).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let pinned = describe(&mut client, COUNT).await.unwrap();
+    compact(&lake).await;
+    eventually("the compacted version is read", async || {
+        let info = describe(&mut client, COUNT).await.unwrap();
+        assert_eq!(count(&fetch(&mut client, ticket(&info)).await.unwrap()), 15);
+        versions(&info)["versions"]["gold.ohlcv_1m"] == 4
+    })
+    .await;
+    assert_eq!(count(&fetch(&mut client, ticket(&pinned)).await.unwrap()), 15);
+    server.stop().await;
+}
+
+/// All files of the table become one, in one commit.
+async fn compact(lake: &TestLake) {
+    use ticklake_sql::commit::{Commit, Committer, removal};
+    let table = lake.lake.table(&TableName::gold_ohlcv("1m")).await.unwrap();
+    let schema = table.spec().file_schema();
+    let batches = ["BTC-USDT", "ETH-USDT", "SOL-USDT"].map(|s| rows_of(&schema, s, 0..5)).to_vec();
+    let partition = [("date".to_owned(), "2026-01-01".to_owned())].into();
+    let mut add = ticklake_sql::data_file::write(&table, partition, batches, Default::default()).await.unwrap();
+    add.data_change = false;
+    let mut removes = Vec::new();
+    for version in 1..=3 {
+        let entry = ticklake_sql::log::read(&table, version).await.unwrap().unwrap();
+        removes.extend(entry.adds.iter().map(|add| removal(add, now(), false)));
+    }
+    let txns = vec![ticklake_sql::commit::Txn { app_id: "ticklake/gold.ohlcv_1m/writer".into(), version: 1 }];
+    let commit = Commit { operation: "OPTIMIZE".into(), adds: vec![add], removes, txns, ..Default::default() };
+    Committer::open(&table).await.unwrap().commit(commit).await.unwrap();
+}
