@@ -29,10 +29,10 @@ def wait_for(condition, what, deadline_s=DEADLINE_S, watch=()):
     raise AssertionError(f"no {what} after {deadline_s} s: {error}")
 
 
-def free_address():
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return "127.0.0.1:%d" % probe.getsockname()[1]
+        return probe.getsockname()[1]
 
 
 class Role:

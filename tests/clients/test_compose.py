@@ -13,7 +13,7 @@ import deltalake
 import pytest
 import yaml
 
-from processes import REPOSITORY, Role, free_address, run, wait_for
+from processes import REPOSITORY, Role, free_port, run, wait_for
 
 ROLES = ["produce", "ingest", "run", "serve"]
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
@@ -25,7 +25,7 @@ def addresses():
     return {
         "http://s3:8333": os.environ["TICKLAKE_TEST_S3_ENDPOINT"],
         "kafka:9092": os.environ["TICKLAKE_TEST_KAFKA"],
-        "0.0.0.0:50051": free_address(),
+        "0.0.0.0:50051": f"0.0.0.0:{free_port()}",
         "s3://ticklake/lake": f"s3://ticklake/{uuid.uuid4()}",
     }
 
@@ -45,7 +45,7 @@ def test_roles_make_bars_and_drain(tmp_path, addresses):
             env = {key: replaced(value, addresses) for key, value in service["environment"].items()}
             command = [replaced(word, addresses) for word in service["command"]]
             roles[name] = Role(command, tmp_path / f"{name}.log", env)
-        bars_appear(addresses["0.0.0.0:50051"], roles)
+        bars_appear(addresses["0.0.0.0:50051"].replace("0.0.0.0", "127.0.0.1"), roles)
         for name, role in roles.items():
             assert role.drain(seconds(COMPOSE[name]["stop_grace_period"])) == 0, role.tail()
     finally:
