@@ -31,6 +31,7 @@ use crate::status::ServerStatus;
 use crate::stream::{self, Frames};
 use crate::ticket::{Claims, Kind, Signer, fingerprint};
 use crate::version::TableVersion;
+use crate::yielding::YieldingJoins;
 
 pub struct Engine {
     template: SessionState,
@@ -258,6 +259,7 @@ fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> Result<SessionState> {
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(YieldingJoins))
         .with_catalog_list(Arc::new(Catalogs(Arc::default())))
         .build())
 }

@@ -25,6 +25,7 @@ mod engine;
 mod plan;
 mod plan_cache;
 mod limits;
+mod yielding;
 mod stream;
 
 mod snapshot;

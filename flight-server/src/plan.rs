@@ -188,6 +188,12 @@ fn named_missing(error: Error, missing: &[String]) -> Error {
 pub fn parameter_types(plan: &LogicalPlan, count: usize) -> Result<Vec<Option<DataType>>> {
     let mut found: Vec<Vec<DataType>> = vec![Vec::new(); count];
     plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            // The planner leaves these untyped; only a count makes sense.
+            for n in [&limit.skip, &limit.fetch].into_iter().flatten().filter_map(|e| untyped_position(e)) {
+                found.get_mut(n - 1).map(|types| types.push(DataType::Int64));
+            }
+        }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 if let Expr::Placeholder(placeholder) = expr
@@ -202,6 +208,13 @@ pub fn parameter_types(plan: &LogicalPlan, count: usize) -> Result<Vec<Option<Da
         })
     })?;
     Ok(found.into_iter().map(|mut types| if types.len() == 1 { types.pop() } else { None }).collect())
+}
+
+fn untyped_position(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Placeholder(placeholder) if placeholder.field.is_none() => placeholders::position(&placeholder.id).ok(),
+        _ => None,
+    }
 }
 
 /// `plan` with `values` in the place of its parameters.
