@@ -1,1 +1,17 @@
-//! engine
+//! Turns bronze into silver and silver into gold: incremental refreshes, each a function of its input, and the schedule that runs them.
+//!
+//! Reading order follows the data: `silver` cleans bronze rows, `ohlcv` is the bar aggregate, `scan` reads silver in order,
+//! `gold` keeps the bars, `schedule` runs all of it; `report` and `status` say what happened.
+
+pub mod error;
+pub mod gold;
+pub mod ohlcv;
+pub mod report;
+pub mod scan;
+pub mod schedule;
+pub mod silver;
+pub mod status;
+
+pub use error::{Error, Result};
+pub use report::RefreshReport;
+pub use status::EngineStatus;

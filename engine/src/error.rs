@@ -1,0 +1,111 @@
+//! Errors of the refreshes and their schedule. `kind()` is what callers and retry loops read.
+
+use ticklake_sql::{ErrorKind, TableName};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is wrong; the message names the key and what to write instead.
+    #[error("{0}")]
+    Invalid(String),
+    /// The table layer failed: opening, reading or committing.
+    #[error("{step}")]
+    Sql {
+        step: &'static str,
+        #[source]
+        source: ticklake_sql::Error,
+    },
+    /// A data file could not be fetched.
+    #[error("read {path} of table {table}")]
+    Read {
+        table: TableName,
+        path: String,
+        #[source]
+        source: object_store::Error,
+    },
+    /// A data file could not be decoded.
+    #[error("decode {path} of table {table}")]
+    Decode {
+        table: TableName,
+        path: String,
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+    /// A plan over the tables failed.
+    #[error("{step}")]
+    Query {
+        step: &'static str,
+        #[source]
+        source: Box<datafusion::error::DataFusionError>,
+    },
+    /// Work on columns failed: a schema that is not the table's, an overflow of offsets.
+    #[error("{step}")]
+    Columns {
+        step: &'static str,
+        #[source]
+        source: arrow::error::ArrowError,
+    },
+    /// What is stored contradicts the contract.
+    #[error("table {table}: {message}")]
+    Data { table: TableName, message: String },
+    /// Another writer of the table committed in between more often than a refresh tries again.
+    #[error(
+        "refresh of {table} lost {attempts} races against other writers; another `ticklake run` may work on the same lake"
+    )]
+    Contended { table: TableName, attempts: u32 },
+    /// The run took longer than the job's `timeout`.
+    #[error("job {job} was stopped after {seconds} s; raise its timeout or look for a slow store")]
+    TimedOut { job: String, seconds: u64 },
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Invalid(_) => ErrorKind::Invalid,
+            Error::Sql { source, .. } => source.kind(),
+            Error::Read {
+                source: object_store::Error::NotFound { .. },
+                ..
+            } => ErrorKind::Data,
+            Error::Read { .. } | Error::Contended { .. } | Error::TimedOut { .. } => ErrorKind::Retry,
+            Error::Query { source, .. } => match source.find_root() {
+                datafusion::error::DataFusionError::ObjectStore(_) | datafusion::error::DataFusionError::IoError(_) => {
+                    ErrorKind::Retry
+                }
+                datafusion::error::DataFusionError::ResourcesExhausted(_) => ErrorKind::Retry,
+                _ => ErrorKind::Internal,
+            },
+            Error::Decode { .. } | Error::Data { .. } => ErrorKind::Data,
+            Error::Columns { .. } | Error::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+/// Names the failed step on the way up: `table.load(None).await.step("load silver.trades")?`.
+pub trait Step<T> {
+    fn step(self, step: &'static str) -> Result<T>;
+}
+
+impl<T> Step<T> for std::result::Result<T, ticklake_sql::Error> {
+    fn step(self, step: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Sql { step, source })
+    }
+}
+
+impl<T> Step<T> for std::result::Result<T, arrow::error::ArrowError> {
+    fn step(self, step: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Columns { step, source })
+    }
+}
+
+impl<T> Step<T> for std::result::Result<T, datafusion::error::DataFusionError> {
+    fn step(self, step: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Query {
+            step,
+            source: Box::new(source),
+        })
+    }
+}

@@ -1,0 +1,24 @@
+//! Silver: valid trades, each once. Reads the bronze versions it has not read, sets aside what breaks a rule, removes repeats by key.
+//!
+//! Reading order: `rules` judges one row, `key` and `repeats` say which rows are the same trade and which one survives, `settle` turns that
+//! into inserts and deletes; `ranges` and `held` find the few files that may hold a repeat; `chunk`, `plan`, `write` and `refresh` do the work.
+
+mod chunk;
+mod columns;
+mod file_reader;
+mod held;
+pub mod key;
+mod options;
+mod output;
+mod plan;
+pub mod ranges;
+mod read;
+mod refresh;
+mod repeats;
+mod rows;
+pub mod rules;
+mod settle;
+mod write;
+
+pub use options::SilverOptions;
+pub use refresh::Silver;

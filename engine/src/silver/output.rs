@@ -1,0 +1,246 @@
+//! A table that the refresh writes: its log, its positions, and what its files hold. Follows the log, so that commits of others (optimize,
+//! retention, a second refresh) are seen before anything is planned upon them.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use deltalake::kernel::{Add, Remove};
+use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
+use ticklake_sql::{ErrorKind, Table, TableName, log};
+
+use super::held::{Held, Slot};
+use super::read::{self, FileRef, off_runtime};
+use super::rules::Rule;
+use crate::error::Step;
+use crate::{Error, Result};
+
+/// Tries of a commit whose outcome stays unknown, about 6 s in all; the schedule tries the whole refresh again later.
+const COMMIT_TRIES: usize = 6;
+
+pub struct Output {
+    table: Table,
+    committer: Committer,
+    held: Held,
+    /// The version that `held` stands at.
+    held_version: u64,
+    /// App ids of this table's positions.
+    input_app: String,
+    writer_app: String,
+}
+
+/// How a commit ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Landed {
+    At(u64),
+    /// Another writer committed: plan again from what stands now.
+    Lost,
+}
+
+impl Output {
+    pub async fn open(table: Table, input: &TableName) -> Result<Self> {
+        let committer = Committer::open(&table).await.step("read the positions of a table")?;
+        let (input_app, writer_app) = (
+            format!("ticklake/{}/input/{input}", table.name()),
+            format!("ticklake/{}/writer", table.name()),
+        );
+        let mut output = Self {
+            table,
+            committer,
+            held: Held::default(),
+            held_version: 0,
+            input_app,
+            writer_app,
+        };
+        output.load().await?;
+        Ok(output)
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    pub fn version(&self) -> u64 {
+        self.held_version
+    }
+
+    /// The input version up to which this table stands.
+    pub fn position(&self) -> Option<u64> {
+        self.committer
+            .positions()
+            .get(&self.input_app)
+            .and_then(|version| u64::try_from(*version).ok())
+    }
+
+    /// Takes in what was committed since the last call.
+    pub async fn follow(&mut self) -> Result<()> {
+        self.committer.refresh().await.step("read new positions of a table")?;
+        while self.held_version < self.committer.version() {
+            match log::read(&self.table, self.held_version + 1).await {
+                Ok(Some(entry)) => {
+                    self.held.apply(&entry.adds, &entry.removes);
+                    self.held_version = entry.version;
+                }
+                // The entry is gone behind a checkpoint.
+                Ok(None) => return self.load().await,
+                Err(error) if error.kind() == ErrorKind::Data => return self.load().await,
+                Err(source) => {
+                    return Err(Error::Sql {
+                        step: "follow the log of a table",
+                        source,
+                    });
+                }
+            }
+        }
+        self.list().await
+    }
+
+    async fn load(&mut self) -> Result<()> {
+        let version = self.committer.version();
+        let snapshot = self.table.load(Some(version)).await.step("load the files of a table")?;
+        let state = snapshot.snapshot().map_err(|source| Error::Sql {
+            step: "load the files of a table",
+            source: ticklake_sql::Error::Delta {
+                what: "read the snapshot",
+                table: self.table.name().clone(),
+                source: Box::new(source),
+            },
+        })?;
+        self.held = Held::default();
+        for file in state.log_data().iter() {
+            // The one public way to the tags of a file.
+            #[allow(deprecated)]
+            let add = file.add_action();
+            self.held.apply(&[add], &[]);
+        }
+        self.held_version = version;
+        self.list().await
+    }
+
+    /// Reads the ranges of files whose Adds do not tell them.
+    async fn list(&mut self) -> Result<()> {
+        let unlisted: Vec<(Slot, FileRef)> = self
+            .held
+            .unlisted()
+            .map(|(slot, file)| (slot, file.reference()))
+            .collect();
+        let quarantine = *self.table.name() == TableName::silver_quarantine();
+        for (slot, file) in unlisted {
+            let table = self.table.clone();
+            let filter = quarantine.then_some(("rule", Rule::ConflictingRepeat.name()));
+            let ranges = off_runtime(async move { read::ranges(&table, &file, filter).await }).await?;
+            self.held.list(slot, ranges);
+        }
+        Ok(())
+    }
+
+    pub fn files(&self, slots: &BTreeSet<Slot>) -> Vec<(Slot, FileRef)> {
+        slots
+            .iter()
+            .filter_map(|slot| Some((*slot, self.held.file(*slot)?.reference())))
+            .collect()
+    }
+
+    pub fn removes(&self, slots: &HashSet<Slot>, now_ms: i64) -> Vec<Remove> {
+        let files = slots.iter().filter_map(|slot| self.held.file(*slot));
+        files
+            .map(|file| Remove {
+                path: file.path.clone(),
+                data_change: true,
+                deletion_timestamp: Some(now_ms),
+                extended_file_metadata: Some(true),
+                partition_values: Some(file.partition_values.clone()),
+                size: Some(file.size_bytes),
+                ..Remove::default()
+            })
+            .collect()
+    }
+
+    /// Commits on top of the version that was planned upon, moving the position to input version `to`. A lost answer is cleared up here.
+    pub async fn commit(
+        &mut self,
+        to: u64,
+        adds: Vec<Add>,
+        removes: Vec<Remove>,
+        info: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Landed> {
+        let planned_at = self.held_version;
+        let writer = self.committer.positions().get(&self.writer_app).copied().unwrap_or(0) + 1;
+        let input = i64::try_from(to).map_err(|_| Error::Internal("an input version beyond i64".into()))?;
+        let commit = Commit {
+            operation: "REFRESH".into(),
+            info,
+            txns: vec![
+                Txn {
+                    app_id: self.input_app.clone(),
+                    version: input,
+                },
+                Txn {
+                    app_id: self.writer_app.clone(),
+                    version: writer,
+                },
+            ],
+            adds,
+            removes,
+            read_version: Some(planned_at),
+            ..Commit::default()
+        };
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_times(COMMIT_TRIES)
+            .with_jitter()
+            .build();
+        loop {
+            if self.committer.version() != planned_at {
+                return Ok(Landed::Lost);
+            }
+            let error = match self.committer.commit(commit.clone()).await {
+                Ok(Outcome::Committed { version }) => {
+                    self.follow().await?;
+                    return Ok(Landed::At(version));
+                }
+                Ok(Outcome::Conflict { version, reason }) => {
+                    tracing::info!(table = %self.table.name(), version, reason, "another writer was first, planning again");
+                    self.follow().await?;
+                    return Ok(Landed::Lost);
+                }
+                Err(error) => error,
+            };
+            if error.kind() != ErrorKind::Retry {
+                return Err(Error::Sql {
+                    step: "commit a refresh",
+                    source: error,
+                });
+            }
+            // The outcome is unknown: the positions tell.
+            self.follow().await?;
+            let writer_now = self.committer.positions().get(&self.writer_app).copied();
+            if self.position() == Some(to) && writer_now == Some(writer) {
+                return Ok(Landed::At(self.held_version));
+            }
+            match delays.next() {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => {
+                    return Err(Error::Sql {
+                        step: "commit a refresh",
+                        source: error,
+                    });
+                }
+            }
+        }
+    }
+
+    /// True when the newest commit is older than `interval`, by its own time.
+    pub async fn idle_for(&self, interval: Duration, now_ms: i64) -> Result<bool> {
+        let entry = log::read(&self.table, self.held_version)
+            .await
+            .step("read the newest commit of a table")?;
+        let committed_ms = entry.and_then(|entry| entry.info).and_then(|info| info.timestamp);
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        Ok(committed_ms.is_none_or(|at| now_ms.saturating_sub(at) >= interval_ms))
+    }
+}

@@ -1,0 +1,316 @@
+//! What one chunk of bronze does to silver and quarantine, worked out before anything is written.
+
+use std::collections::{HashMap, HashSet};
+
+use arrow::array::{BooleanArray, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use ticklake_sql::Table;
+
+use super::chunk::Chunk;
+use super::columns::strings;
+use super::held::Slot;
+use super::key::{Key, Keys};
+use super::output::Output;
+use super::read::{self, FileRef, Found, KeyColumns, off_runtime, subset};
+use super::rows::{self, BRONZE_COLUMNS};
+use super::rules::{Judged, Rules};
+use super::settle::{Place, settle};
+use crate::error::Step;
+use crate::{Error, Result};
+
+/// Rows to insert, and to delete as row numbers of a file.
+#[derive(Debug)]
+pub struct Changes {
+    pub insert: RecordBatch,
+    pub delete: HashMap<Slot, HashSet<u64>>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.insert.num_rows() == 0 && self.delete.is_empty()
+    }
+}
+
+#[derive(Debug)]
+pub struct Plan {
+    pub silver: Changes,
+    pub quarantine: Changes,
+    pub rows_in: u64,
+    pub valid: u64,
+    pub quarantined: u64,
+    pub repeats: u64,
+    pub superseded: u64,
+}
+
+/// The chunk's rows, judged and keyed.
+struct Prepared {
+    bronze: RecordBatch,
+    judged: Judged,
+    /// Valid rows in silver's file columns.
+    trades: RecordBatch,
+    keys: Keys,
+    key_of: Vec<Key>,
+    /// Distinct keys in order.
+    sorted: Vec<Key>,
+    /// Keys of more than one row of the chunk.
+    contested: HashSet<Key>,
+}
+
+/// Rows of the tables that share a key with the chunk, and the chunk's rows of those keys: stored rows first.
+struct Contest {
+    rows: RecordBatch,
+    keys: Vec<Key>,
+    places: Vec<Place>,
+    /// File and row of each stored row.
+    stored: Vec<(Slot, u64)>,
+}
+
+/// `rules` and the tables as they stand; with `settled_quarantine` the quarantine holds this chunk's rows already and is left alone.
+pub async fn plan(
+    bronze: &Table,
+    chunk: &Chunk,
+    rules: &Rules,
+    silver: &Output,
+    quarantine: &Output,
+    settled_quarantine: bool,
+) -> Result<Plan> {
+    let silver_schema = silver.table().spec().file_schema();
+    let quarantine_schema = quarantine.table().spec().file_schema();
+
+    let prepared = {
+        let (bronze, files, rules, schema) = (
+            bronze.clone(),
+            chunk.files.clone(),
+            rules.clone(),
+            silver_schema.clone(),
+        );
+        off_runtime(async move { prepare(&bronze, &files, &rules, &schema).await }).await?
+    };
+    let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
+    let (prepared, in_silver) = find(silver.table(), candidates, &silver_schema, prepared, None).await?;
+
+    let conflicted = conflicted_keys(&prepared, &in_silver, &silver_schema)?;
+    let (prepared, in_quarantine) = if settled_quarantine || conflicted.is_empty() {
+        (prepared, Vec::new())
+    } else {
+        let mut sorted: Vec<Key> = conflicted.iter().copied().collect();
+        sorted.sort_unstable();
+        let candidates = quarantine.files(&quarantine.held().candidates(&prepared.keys, &sorted));
+        find(
+            quarantine.table(),
+            candidates,
+            &quarantine_schema,
+            prepared,
+            Some(conflicted),
+        )
+        .await?
+    };
+    let work = move || {
+        assemble(
+            prepared,
+            in_silver,
+            in_quarantine,
+            &silver_schema,
+            &quarantine_schema,
+            settled_quarantine,
+        )
+    };
+    off_runtime(async move { work() }).await
+}
+
+async fn prepare(bronze: &Table, files: &[FileRef], rules: &Rules, silver_schema: &SchemaRef) -> Result<Prepared> {
+    let schema = subset(&bronze.spec().schema, &BRONZE_COLUMNS)?;
+    let bronze = read::rows(bronze, files, &schema).await?;
+    let judged = rules.judge(&bronze)?;
+    let trades = rows::valid(&bronze, &judged, silver_schema)?;
+
+    let mut keys = Keys::default();
+    let columns = KeyColumns::new(&trades)?;
+    let key_of: Vec<Key> = (0..trades.num_rows()).map(|row| columns.key(&mut keys, row)).collect();
+    let mut sorted = key_of.clone();
+    sorted.sort_unstable();
+    let contested = sorted
+        .windows(2)
+        .filter(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+        .collect();
+    sorted.dedup();
+    Ok(Prepared {
+        bronze,
+        judged,
+        trades,
+        keys,
+        key_of,
+        sorted,
+        contested,
+    })
+}
+
+/// The stored rows with a key of the chunk, or with one of `only`.
+async fn find(
+    table: &Table,
+    candidates: Vec<(Slot, FileRef)>,
+    schema: &SchemaRef,
+    mut prepared: Prepared,
+    only: Option<HashSet<Key>>,
+) -> Result<(Prepared, Vec<(Slot, Found)>)> {
+    if candidates.is_empty() {
+        return Ok((prepared, Vec::new()));
+    }
+    let (table, schema) = (table.clone(), schema.clone());
+    off_runtime(async move {
+        let wanted = only.unwrap_or_else(|| prepared.sorted.iter().copied().collect());
+        let mut found = Vec::new();
+        for (slot, file) in candidates {
+            let matching = read::matching(&table, &file, &schema, &mut prepared.keys, &wanted).await?;
+            if matching.rows.num_rows() > 0 {
+                found.push((slot, matching));
+            }
+        }
+        Ok((prepared, found))
+    })
+    .await
+}
+
+/// Keys that silver holds and for which some row differs from the survivor: only they can have rows in quarantine that matter now.
+fn conflicted_keys(
+    prepared: &Prepared,
+    in_silver: &[(Slot, Found)],
+    silver_schema: &SchemaRef,
+) -> Result<HashSet<Key>> {
+    let held: HashSet<Key> = in_silver
+        .iter()
+        .flat_map(|(_, found)| found.keys.iter().copied())
+        .collect();
+    if held.is_empty() {
+        return Ok(held);
+    }
+    let contest = contest(prepared, in_silver, &[], silver_schema)?;
+    let settled = settle(&contest.rows, &contest.keys, &contest.places)?;
+    Ok(settled
+        .set_aside
+        .iter()
+        .map(|(row, _)| contest.keys[*row as usize])
+        .filter(|key| held.contains(key))
+        .collect())
+}
+
+fn contest(
+    prepared: &Prepared,
+    in_silver: &[(Slot, Found)],
+    in_quarantine: &[(Slot, Found)],
+    silver_schema: &SchemaRef,
+) -> Result<Contest> {
+    let (mut batches, mut keys, mut places, mut stored) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut contested = prepared.contested.clone();
+    for (slot, found) in in_silver {
+        batches.push(found.rows.clone());
+        contested.extend(found.keys.iter().copied());
+        keys.extend(found.keys.iter().copied());
+        places.extend(found.keys.iter().map(|_| Place::Silver));
+        stored.extend(found.row_numbers.iter().map(|row| (*slot, *row)));
+    }
+    for (slot, found) in in_quarantine {
+        let (rule, detail) = (strings(&found.rows, "rule")?, strings(&found.rows, "detail")?);
+        let wanted: Vec<u32> = (0..found.keys.len())
+            .filter(|row| rule.value(*row) == super::rules::Rule::ConflictingRepeat.name())
+            .map(|row| u32::try_from(row).unwrap_or(u32::MAX))
+            .collect();
+        for row in wanted.iter().map(|row| *row as usize) {
+            keys.push(found.keys[row]);
+            places.push(Place::Quarantine(detail.value(row).to_owned()));
+            stored.push((*slot, found.row_numbers[row]));
+        }
+        let rows = take_record_batch(&found.rows, &UInt32Array::from(wanted)).step("pick conflicting repeats")?;
+        batches.push(rows::as_trades(&rows, silver_schema)?);
+    }
+    let new: Vec<u32> = (0..prepared.key_of.len())
+        .filter(|row| contested.contains(&prepared.key_of[*row]))
+        .map(|row| u32::try_from(row).unwrap_or(u32::MAX))
+        .collect();
+    keys.extend(new.iter().map(|row| prepared.key_of[*row as usize]));
+    places.extend(new.iter().map(|_| Place::New));
+    batches.push(take_record_batch(&prepared.trades, &UInt32Array::from(new)).step("pick repeated rows")?);
+    let rows = concat_batches(silver_schema, &batches).step("put repeats together")?;
+    Ok(Contest {
+        rows,
+        keys,
+        places,
+        stored,
+    })
+}
+
+fn assemble(
+    prepared: Prepared,
+    in_silver: Vec<(Slot, Found)>,
+    in_quarantine: Vec<(Slot, Found)>,
+    silver_schema: &SchemaRef,
+    quarantine_schema: &SchemaRef,
+    settled_quarantine: bool,
+) -> Result<Plan> {
+    let contest = contest(&prepared, &in_silver, &in_quarantine, silver_schema)?;
+    let settled = settle(&contest.rows, &contest.keys, &contest.places)?;
+    let deletes = |rows: &[u32]| -> Result<HashMap<Slot, HashSet<u64>>> {
+        let mut deletes: HashMap<Slot, HashSet<u64>> = HashMap::new();
+        for row in rows {
+            let (slot, number) = contest
+                .stored
+                .get(*row as usize)
+                .ok_or_else(|| Error::Internal("a new row cannot be deleted".into()))?;
+            deletes.entry(*slot).or_default().insert(*number);
+        }
+        Ok(deletes)
+    };
+
+    let contested: HashSet<Key> = contest.keys.iter().copied().collect();
+    let entering =
+        take_record_batch(&contest.rows, &UInt32Array::from(settled.enter.clone())).step("pick surviving rows")?;
+    let insert = if contested.is_empty() {
+        prepared.trades.clone()
+    } else {
+        let alone: BooleanArray = prepared
+            .key_of
+            .iter()
+            .map(|key| Some(!contested.contains(key)))
+            .collect();
+        let alone = filter_record_batch(&prepared.trades, &alone).step("pick rows without a repeat")?;
+        concat_batches(silver_schema, [&alone, &entering]).step("put surviving rows together")?
+    };
+    let superseded = settled.superseded.len() as u64;
+    let silver = Changes {
+        insert,
+        delete: deletes(&settled.superseded)?,
+    };
+
+    let new_in_quarantine = settled
+        .set_aside
+        .iter()
+        .filter(|(row, _)| !matches!(contest.places[*row as usize], Place::Quarantine(_)))
+        .count();
+    let quarantine = if settled_quarantine {
+        Changes {
+            insert: RecordBatch::new_empty(quarantine_schema.clone()),
+            delete: HashMap::new(),
+        }
+    } else {
+        let broken = rows::broken(&prepared.bronze, &prepared.judged.broken, quarantine_schema)?;
+        let conflicting = rows::conflicting(&contest.rows, &settled.set_aside, quarantine_schema)?;
+        let insert =
+            concat_batches(quarantine_schema, [&broken, &conflicting]).step("put quarantined rows together")?;
+        Changes {
+            insert,
+            delete: deletes(&settled.released)?,
+        }
+    };
+    Ok(Plan {
+        rows_in: prepared.bronze.num_rows() as u64,
+        valid: prepared.trades.num_rows() as u64,
+        quarantined: (prepared.judged.broken.len() + new_in_quarantine) as u64,
+        repeats: settled.repeats,
+        superseded,
+        silver,
+        quarantine,
+    })
+}

@@ -1,0 +1,286 @@
+//! Silver's refresh: chunk after chunk of new bronze versions, the quarantine's commit before silver's, both positions in their commits.
+//!
+//! A crash between the two leaves the quarantine ahead. The next refresh then ends its first chunk where the quarantine stands and leaves
+//! the quarantine alone: what survives in silver never depends on it.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use deltalake::kernel::{Add, Remove};
+use serde_json::{Map, Value, json};
+use ticklake_sql::{Lake, Table, TableName};
+
+use super::SilverOptions;
+use super::chunk::{self, Chunk};
+use super::held::Slot;
+use super::output::{Landed, Output};
+use super::plan::{Changes, Plan, plan};
+use super::ranges::Ranges;
+use super::read::{self, off_runtime};
+use super::write::{self, Piece};
+use crate::error::Step;
+use crate::{Error, RefreshReport, Result};
+
+pub struct Silver {
+    lake: Lake,
+    options: SilverOptions,
+    bronze: Table,
+    silver: Output,
+    quarantine: Output,
+    /// Bronze version read without effect beyond silver's position: not committed yet.
+    read_to: Option<u64>,
+}
+
+/// Files of one table's changes, written and ready to commit.
+struct Written {
+    adds: Vec<Add>,
+    removes: Vec<Remove>,
+    removed: HashSet<Slot>,
+    ranges: Vec<Ranges>,
+}
+
+impl Silver {
+    /// Creates the tables where they do not exist yet, so that jobs and ingest may start in any order.
+    pub async fn open(lake: Lake, options: SilverOptions) -> Result<Self> {
+        let create = async |name: TableName| lake.create_table(&name).await.step("open or create a table");
+        let bronze = create(TableName::bronze_trades()).await?;
+        let silver = Output::open(create(TableName::silver_trades()).await?, bronze.name()).await?;
+        let quarantine = Output::open(create(TableName::silver_quarantine()).await?, bronze.name()).await?;
+        Ok(Self {
+            lake,
+            options,
+            bronze,
+            silver,
+            quarantine,
+            read_to: None,
+        })
+    }
+
+    /// Bronze: what a refresh reads.
+    pub fn input(&self) -> &Table {
+        &self.bronze
+    }
+
+    /// Bronze version up to which this refresh has read.
+    pub fn read_to(&self) -> Option<u64> {
+        self.read_to.max(self.silver.position())
+    }
+
+    /// Reads every bronze version that is new. On an error what was committed stays, and the next refresh goes on from there.
+    pub async fn refresh(&mut self) -> Result<RefreshReport> {
+        let started = Instant::now();
+        let mut report = RefreshReport::new(self.silver.table().name().clone());
+        let mut lost = 0;
+        self.follow().await?;
+        report.input_from = self.read_to();
+        while let Some(chunk) = self.next_chunk().await? {
+            match self.take(&chunk, &mut report).await? {
+                Landed::At(_) => self.read_to = Some(chunk.to),
+                Landed::Lost => {
+                    lost += 1;
+                    if lost >= self.options.attempts {
+                        return Err(Error::Contended {
+                            table: report.table,
+                            attempts: lost,
+                        });
+                    }
+                    self.read_to = None;
+                    self.follow().await?;
+                }
+            }
+        }
+        self.commit_position(&mut report).await?;
+        report.input_to = self.read_to();
+        report.elapsed = started.elapsed();
+        if report.commits > 0 {
+            report.log();
+        }
+        Ok(report)
+    }
+
+    async fn follow(&mut self) -> Result<()> {
+        self.silver.follow().await?;
+        self.quarantine.follow().await
+    }
+
+    /// Ends where the quarantine stands if that is inside.
+    async fn next_chunk(&self) -> Result<Option<Chunk>> {
+        let after = self.read_to();
+        let until = self
+            .quarantine
+            .position()
+            .filter(|position| after.is_none_or(|after| *position > after));
+        chunk::next(&self.bronze, after, until, self.options.chunk_rows).await
+    }
+
+    /// Plans and commits one chunk.
+    async fn take(&mut self, chunk: &Chunk, report: &mut RefreshReport) -> Result<Landed> {
+        if chunk.files.is_empty() {
+            return Ok(Landed::At(self.silver.version()));
+        }
+        let settled_quarantine = self.quarantine.position().is_some_and(|position| position >= chunk.to);
+        let plan = plan(
+            &self.bronze,
+            chunk,
+            &self.options.rules,
+            &self.silver,
+            &self.quarantine,
+            settled_quarantine,
+        )
+        .await?;
+        let info = info(chunk, &plan);
+        let quarantined = !plan.quarantine.is_empty();
+        if quarantined {
+            let written = write_changes(
+                &self.quarantine,
+                &plan.quarantine,
+                &self.options,
+                &self.lake,
+                write::quarantine_pieces,
+                write::quarantine_ranges,
+            );
+            let written = written.await?;
+            if self
+                .quarantine
+                .commit(chunk.to, written.adds, written.removes, info.clone())
+                .await?
+                == Landed::Lost
+            {
+                return Ok(Landed::Lost);
+            }
+            report.commits += 1;
+        }
+        let mut landed = Landed::At(self.silver.version());
+        if quarantined || settled_quarantine || !plan.silver.is_empty() {
+            let written = write_changes(
+                &self.silver,
+                &plan.silver,
+                &self.options,
+                &self.lake,
+                write::silver_pieces,
+                write::silver_ranges,
+            )
+            .await?;
+            let (added, removed) = (written.adds.len() as u64, written.removes.len() as u64);
+            landed = self.commit_silver(chunk.to, written, info).await?;
+            if let Landed::At(version) = landed {
+                report.version = Some(version);
+                report.commits += 1;
+                report.files_added += added;
+                report.files_removed += removed;
+            }
+        }
+        if let Landed::At(_) = landed {
+            count(report, &plan);
+        }
+        Ok(landed)
+    }
+
+    async fn commit_silver(&mut self, to: u64, written: Written, mut info: Map<String, Value>) -> Result<Landed> {
+        let watermarks = self.silver.held().watermarks_after(&written.removed, &written.ranges);
+        info.insert("watermarks".into(), json!(watermarks));
+        self.silver.commit(to, written.adds, written.removes, info).await
+    }
+
+    /// The position alone, where it moved without effect and the last commit is long ago.
+    async fn commit_position(&mut self, report: &mut RefreshReport) -> Result<()> {
+        let Some(read_to) = self
+            .read_to
+            .filter(|read_to| self.silver.position().is_none_or(|position| *read_to > position))
+        else {
+            return Ok(());
+        };
+        let now_ms = self.lake.clock().now_us() / 1000;
+        if !self.silver.idle_for(self.options.position_interval, now_ms).await? {
+            return Ok(());
+        }
+        let nothing = Written {
+            adds: Vec::new(),
+            removes: Vec::new(),
+            removed: HashSet::new(),
+            ranges: Vec::new(),
+        };
+        if let Landed::At(version) = self
+            .commit_silver(read_to, nothing, Map::from_iter([("rowsRead".to_owned(), json!(0))]))
+            .await?
+        {
+            report.commits += 1;
+            report.version = Some(version);
+        }
+        Ok(())
+    }
+}
+
+/// Writes what a table's changes insert, and again what they leave of the files that they delete from.
+async fn write_changes(
+    output: &Output,
+    changes: &Changes,
+    options: &SilverOptions,
+    lake: &Lake,
+    split: fn(&arrow::record_batch::RecordBatch) -> Result<Vec<Piece>>,
+    ranges: fn(&[arrow::record_batch::RecordBatch]) -> Result<Ranges>,
+) -> Result<Written> {
+    let insert = changes.insert.clone();
+    let mut pieces = off_runtime(async move { split(&insert) }).await?;
+    let schema = output.table().spec().file_schema();
+    let piece_rows = usize::try_from(options.chunk_rows).unwrap_or(usize::MAX);
+    let mut written = Written {
+        adds: Vec::new(),
+        removes: Vec::new(),
+        removed: HashSet::new(),
+        ranges: Vec::new(),
+    };
+    for (slot, gone) in &changes.delete {
+        let file = output
+            .held()
+            .file(*slot)
+            .ok_or_else(|| Error::Internal("a row of a file that is not active cannot be deleted".into()))?;
+        let partition = file
+            .partition_values
+            .iter()
+            .filter_map(|(column, value)| Some((column.clone(), value.clone()?)))
+            .collect();
+        let (table, reference, schema, gone) = (output.table().clone(), file.reference(), schema.clone(), gone.clone());
+        let rest = off_runtime(async move {
+            let rest = read::without(&table, &reference, &schema, &gone, piece_rows).await?;
+            rest.into_iter()
+                .map(|batches| Ok((ranges(&batches)?, batches)))
+                .collect::<Result<Vec<_>>>()
+        });
+        let partition: std::collections::BTreeMap<String, String> = partition;
+        pieces.extend(rest.await?.into_iter().map(|(ranges, batches)| Piece {
+            partition: partition.clone(),
+            batches,
+            ranges,
+        }));
+        written.removed.insert(*slot);
+    }
+    written.ranges = pieces.iter().map(|piece| piece.ranges.clone()).collect();
+    written.adds = write::files(output.table(), pieces, options.zstd_level).await?;
+    written.removes = output.removes(&written.removed, lake.clock().now_us() / 1000);
+    Ok(written)
+}
+
+fn info(chunk: &Chunk, plan: &Plan) -> Map<String, Value> {
+    let entries = [
+        ("inputAfter", json!(chunk.after)),
+        ("inputTo", json!(chunk.to)),
+        ("rowsRead", json!(plan.rows_in)),
+        ("rowsValid", json!(plan.valid)),
+        ("rowsQuarantined", json!(plan.quarantined)),
+        ("rowsRepeated", json!(plan.repeats)),
+        ("rowsSuperseded", json!(plan.superseded)),
+    ];
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn count(report: &mut RefreshReport, plan: &Plan) {
+    report.rows_in += plan.rows_in;
+    report.rows_out += plan.silver.insert.num_rows() as u64;
+    report.quarantined += plan.quarantined;
+    report.repeats += plan.repeats;
+    report.superseded += plan.superseded;
+}

@@ -1,0 +1,148 @@
+//! What the scheduled jobs did last, job by job: filled by the schedule, read by the heartbeat, `ticklake status` and the metrics.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::RefreshReport;
+
+/// How far a job's table stands behind its input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Lag {
+    /// Input versions not read yet.
+    pub versions: u64,
+    /// Seconds since the oldest of them was seen here; 0 when there is none.
+    pub seconds: f64,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct JobStatus {
+    running: bool,
+    runs: u64,
+    failures: u64,
+    /// Runs that were due while the job still ran or the process was down, made up for by one run.
+    missed: u64,
+    rows_in: u64,
+    rows_out: u64,
+    quarantined: u64,
+    repeats: u64,
+    superseded: u64,
+    last_start_us: Option<i64>,
+    last_success_us: Option<i64>,
+    last_duration_ms: Option<u64>,
+    next_run_us: Option<i64>,
+    lag: Lag,
+    last_report: Option<Value>,
+    last_error: Option<LastError>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct LastError {
+    at_us: i64,
+    kind: String,
+    message: String,
+}
+
+/// Shared between the schedule that writes it and whoever shows it. Times are microseconds since the epoch, UTC.
+#[derive(Debug, Default)]
+pub struct EngineStatus {
+    jobs: Mutex<BTreeMap<String, JobStatus>>,
+}
+
+impl EngineStatus {
+    pub fn snapshot(&self) -> Value {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        json!({ "jobs": jobs })
+    }
+
+    /// Runs of a job that ended well, e.g. to wait for one.
+    pub fn successes(&self, job: &str) -> u64 {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.get(job).map_or(0, |status| status.runs - status.failures)
+    }
+
+    pub(crate) fn scheduled(&self, job: &str, next_run_us: i64, missed: u64) {
+        self.update(job, |status| {
+            status.next_run_us = Some(next_run_us);
+            status.missed += missed;
+        });
+    }
+
+    pub(crate) fn started(&self, job: &str, now_us: i64) {
+        self.update(job, |status| {
+            status.running = true;
+            status.last_start_us = Some(now_us);
+        });
+    }
+
+    /// `report` is `None` for jobs that move no rows.
+    pub(crate) fn succeeded(&self, job: &str, now_us: i64, elapsed: Duration, report: Option<&RefreshReport>) {
+        self.update(job, |status| {
+            status.ended(elapsed);
+            status.last_success_us = Some(now_us);
+            if let Some(report) = report {
+                status.rows_in += report.rows_in;
+                status.rows_out += report.rows_out;
+                status.quarantined += report.quarantined;
+                status.repeats += report.repeats;
+                status.superseded += report.superseded;
+                if report.rows_in > 0 || report.changed() || status.last_report.is_none() {
+                    status.last_report = Some(report.to_json());
+                }
+            }
+        });
+    }
+
+    pub(crate) fn failed(&self, job: &str, now_us: i64, elapsed: Duration, error: &crate::Error) {
+        self.update(job, |status| {
+            status.ended(elapsed);
+            status.failures += 1;
+            status.last_error = Some(LastError::new(now_us, error));
+        });
+    }
+
+    pub(crate) fn lags(&self, job: &str, lag: Lag) {
+        self.update(job, |status| status.lag = lag);
+    }
+
+    fn update(&self, job: &str, change: impl FnOnce(&mut JobStatus)) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        change(jobs.entry(job.to_owned()).or_default());
+    }
+}
+
+impl JobStatus {
+    fn ended(&mut self, elapsed: Duration) {
+        self.running = false;
+        self.runs += 1;
+        self.last_duration_ms = Some(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+impl LastError {
+    fn new(at_us: i64, error: &crate::Error) -> Self {
+        Self {
+            at_us,
+            kind: format!("{:?}", error.kind()).to_lowercase(),
+            message: chain(error),
+        }
+    }
+}
+
+/// The error and its causes in one line: `commit silver.trades: put of version 7: connection refused`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
