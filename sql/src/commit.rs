@@ -37,7 +37,8 @@ pub struct Commit {
     pub txns: Vec<Txn>,
     pub adds: Vec<Add>,
     pub removes: Vec<Remove>,
-    /// The version that `removes` and `txns` were planned from, where that is older than [`Committer::version`]: entries after it are checked for conflicts too.
+    /// The version that `removes` and `txns` were planned from: entries after it are checked for conflicts, whether the committer has seen them or not.
+    /// `None`: planned from [`Committer::version`].
     pub read_version: Option<u64>,
     /// Lets positions go backwards: an operator chose where to start over (`--on-lost-position`).
     pub allow_backwards: bool,
@@ -196,10 +197,12 @@ impl Committer {
         Ok(current)
     }
 
-    async fn conflict_since_planned(&self, commit: &Commit) -> Result<Option<Outcome>> {
+    async fn conflict_since_planned(&mut self, commit: &Commit) -> Result<Option<Outcome>> {
         let Some(planned) = commit.read_version else {
             return Ok(None);
         };
+        // Planned from something newer than this committer has seen: what lies between was in the plan.
+        while self.version() < planned && self.take_next().await?.is_some() {}
         for version in planned + 1..=self.version() {
             let Some(entry) = crate::log::read(&self.table, version).await? else {
                 break;

@@ -174,6 +174,27 @@ async fn two_rewrites_of_one_file_from_one_snapshot_exclude_each_other() {
 }
 
 #[tokio::test]
+async fn what_the_plan_has_seen_does_not_stand_in_its_way() {
+    let table = table(&FaultyStore::new()).await;
+    let (mut a, mut b) = (
+        Committer::open(&table).await.unwrap(),
+        Committer::open(&table).await.unwrap(),
+    );
+    a.commit(txn("writer", 1)).await.unwrap();
+    a.commit(txn("writer", 2)).await.unwrap();
+    let planned = Commit {
+        read_version: Some(2),
+        ..txn("writer", 3)
+    };
+    assert_eq!(b.commit(planned).await.unwrap(), committed(3));
+    let stale = Commit {
+        read_version: Some(2),
+        ..txn("writer", 3)
+    };
+    check_conflict(b.commit(stale).await.unwrap(), 3, "it moves writer to 3");
+}
+
+#[tokio::test]
 async fn a_change_of_metadata_stops_a_commit() {
     let store = FaultyStore::new();
     let table = table(&store).await;
