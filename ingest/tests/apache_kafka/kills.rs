@@ -1,0 +1,112 @@
+//! kill -9 at random moments and at the worst ones, while records flow. `TICKLAKE_KILLS` sets how many (10).
+
+use std::time::Duration;
+
+use rdkafka::producer::Producer;
+use ticklake_sql::TableName;
+
+use crate::instances::Process;
+use crate::support::{DEADLINE, held, lake, options, producer, run_to_end, send, trade, unique};
+use crate::topics::{brokers, create};
+
+const RECORDS: u64 = 1_000_000;
+const PARTITIONS: i32 = 10;
+/// Every so many records one does not decode.
+const BAD_EVERY: u64 = 1000;
+
+fn kills() -> u32 {
+    std::env::var("TICKLAKE_KILLS").ok().map_or(10, |text| text.parse().expect("TICKLAKE_KILLS is a number"))
+}
+
+/// Sends all records, at a pace that the kills fit into.
+fn send_slowly(topic: &str, records: u64, over: Duration) {
+    let producer = producer(&brokers(), &[]);
+    let began = std::time::Instant::now();
+    for seq in 0..records {
+        let value = if seq % BAD_EVERY == 0 { format!("bad {seq}") } else { trade(seq) };
+        send(&producer, topic, (seq % PARTITIONS as u64) as i32, Some(value.as_bytes()));
+        if seq % 5000 == 0 {
+            producer.poll(Duration::ZERO);
+            let due = over.mul_f64(seq as f64 / records as f64);
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
+    }
+    producer.flush(DEADLINE).unwrap();
+}
+
+async fn assert_all_once(folder: &std::path::Path, topic: &str, records: u64) {
+    let lake = lake(folder);
+    run_to_end(&options(&brokers(), topic), &lake).await.unwrap();
+    let trades = held(&lake, &TableName::bronze_trades()).await;
+    let dead = held(&lake, &TableName::bronze_dead_letters()).await;
+    let bad = records.div_ceil(BAD_EVERY);
+    assert_eq!((trades.doubles(), dead.doubles()), (0, 0), "doubles");
+    assert_eq!((trades.rows() as u64, dead.rows() as u64), (records - bad, bad), "rows");
+    assert_eq!(trades.seqs.len() as u64, records - bad, "each seq once");
+    // Without transactions every offset is a record: each is in one table, none in both.
+    let mut offsets = vec![0; PARTITIONS as usize];
+    for (partition, offset) in trades.coordinates.keys().chain(dead.coordinates.keys()) {
+        offsets[*partition as usize] += 1;
+        assert!(*offset < (records / PARTITIONS as u64) as i64);
+    }
+    assert!(offsets.iter().all(|count| *count == records / PARTITIONS as u64), "{offsets:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_at_random_moments_loses_and_doubles_nothing() {
+    let topic = &unique("kills");
+    create(topic, PARTITIONS, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let kills = kills();
+    let sending = {
+        let topic = topic.clone();
+        std::thread::spawn(move || send_slowly(&topic, RECORDS, Duration::from_millis(u64::from(kills) * 1000)))
+    };
+    for _ in 0..kills {
+        let process = Process::start(topic, folder.path(), "", "");
+        // Anything from start-up to many commits.
+        tokio::time::sleep(Duration::from_millis(rand::random_range(100..2000))).await;
+        process.kill();
+    }
+    sending.join().unwrap();
+    assert_all_once(folder.path(), topic, RECORDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_between_files_and_commits_loses_and_doubles_nothing() {
+    let topic = &unique("failpoints");
+    create(topic, PARTITIONS, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    const FEW: u64 = 200_000;
+    send_slowly(topic, FEW, Duration::ZERO);
+    for failpoint in ["files-written", "dead-letters-committed", "trades-committed", "dead-letters-committed", "files-written"] {
+        let mut process = Process::start(topic, folder.path(), "", failpoint);
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while process.0.try_wait().unwrap().is_none() {
+            assert!(std::time::Instant::now() < deadline, "failpoint {failpoint} was never reached");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_all_once(folder.path(), topic, FEW).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_drained_instances_of_a_group_lose_and_double_nothing() {
+    let topic = &unique("group-kills");
+    create(topic, PARTITIONS, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    const FEW: u64 = 300_000;
+    let sending = {
+        let topic = topic.clone();
+        std::thread::spawn(move || send_slowly(&topic, FEW, Duration::from_secs(10)))
+    };
+    let steady = Process::start(topic, folder.path(), "steady", "");
+    for round in 0..4 {
+        let other = Process::start(topic, folder.path(), "other", "");
+        tokio::time::sleep(Duration::from_millis(rand::random_range(1000..2500))).await;
+        if round % 2 == 0 { other.kill() } else { other.terminate().await }
+    }
+    sending.join().unwrap();
+    steady.terminate().await;
+    assert_all_once(folder.path(), topic, FEW).await;
+}

@@ -1,0 +1,61 @@
+//! A store that refuses writes, or lands them and loses the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rdkafka::producer::Producer;
+use ticklake_sql::TableName;
+
+use crate::support::flaky_store::FlakyStore;
+use crate::support::{DEADLINE, Running, assert_trades_once, held, options, producer, send, send_trades, trade, unique};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_writes_are_retried_and_visible_until_the_store_recovers() {
+    let topic = &unique("refused");
+    let cluster = super::cluster(topic, 2).await;
+    let brokers = cluster.bootstrap_servers();
+    let store = Arc::<FlakyStore>::default();
+    let lake = store.lake();
+    let running = Running::start(&options(&brokers, topic), &lake);
+    send_trades(&brokers, topic, 2, 0..1000);
+    running.until_recorded(1000).await;
+    store.refuse.store(true, Ordering::SeqCst);
+    send_trades(&brokers, topic, 2, 1000..2000);
+    running.until("the trouble shows", |status| status["trouble"].as_str().is_some_and(|text| text.contains(topic))).await;
+    running.until("it tries again", |status| status["retries"].as_u64().unwrap() >= 3).await;
+    assert!(!running.is_finished());
+    assert_eq!(running.status.snapshot()["records"], 1000);
+    store.refuse.store(false, Ordering::SeqCst);
+    running.until_recorded(2000).await;
+    running.until("the trouble is over", |status| status["trouble"].is_null()).await;
+    running.stop().await;
+    assert_trades_once(&lake, 0..2000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_found_landed_and_not_repeated() {
+    let topic = &unique("lost");
+    let cluster = super::cluster(topic, 2).await;
+    let brokers = cluster.bootstrap_servers();
+    let store = Arc::<FlakyStore>::default();
+    let lake = store.lake();
+    let running = Running::start(&options(&brokers, topic), &lake);
+    send_trades(&brokers, topic, 2, 0..100);
+    running.until_recorded(100).await;
+    for step in 1..=5u64 {
+        // Of a flush with dead letters, the side table's commit and the main one's each lose an answer.
+        store.lose_answers.store(2, Ordering::SeqCst);
+        let producer = producer(&brokers, &[]);
+        for seq in step * 100..(step + 1) * 100 {
+            send(&producer, topic, (seq % 2) as i32, Some(trade(seq).as_bytes()));
+        }
+        send(&producer, topic, 0, Some(b"no trade"));
+        producer.flush(DEADLINE).unwrap();
+        running.until_recorded(step * 101 + 100).await;
+    }
+    assert!(store.lost.load(Ordering::SeqCst) >= 8, "answers were not lost");
+    running.stop().await;
+    assert_trades_once(&lake, 0..600).await;
+    let dead = held(&lake, &TableName::bronze_dead_letters()).await;
+    assert_eq!((dead.rows(), dead.doubles()), (5, 0));
+}

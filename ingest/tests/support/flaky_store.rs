@@ -1,0 +1,84 @@
+//! An object store in memory that can refuse writes for a while, or lose the answer of a write that landed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, Result,
+};
+use ticklake_sql::{Clock, Lake, LakeOptions};
+
+#[derive(Debug, Default)]
+pub struct FlakyStore {
+    inner: InMemory,
+    pub refuse: AtomicBool,
+    /// So many puts under `_delta_log` land and answer with an error.
+    pub lose_answers: AtomicU32,
+    pub lost: AtomicU32,
+}
+
+impl FlakyStore {
+    pub fn lake(self: &Arc<Self>) -> Lake {
+        Lake::with_store("memory:///lake", self.clone(), LakeOptions::default(), Clock::system()).unwrap()
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.refuse.load(Ordering::SeqCst) { Err(failed("writes are refused")) } else { Ok(()) }
+    }
+}
+
+fn failed(why: &str) -> object_store::Error {
+    object_store::Error::Generic { store: "flaky", source: why.to_owned().into() }
+}
+
+impl fmt::Display for FlakyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("flaky")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for FlakyStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.check()?;
+        let result = self.inner.put_opts(location, payload, options).await?;
+        let is_commit = location.as_ref().contains("_delta_log/") && location.as_ref().ends_with(".json");
+        let lose = |left: u32| left.checked_sub(1);
+        if is_commit && self.lose_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+            self.lost.fetch_add(1, Ordering::SeqCst);
+            return Err(failed("the answer was lost"));
+        }
+        Ok(result)
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.check()?;
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.check()?;
+        self.inner.copy_opts(from, to, options).await
+    }
+}
