@@ -30,13 +30,20 @@ impl Bindings {
         if all.len() == MAX_BINDINGS {
             all.pop_front();
         }
-        all.push_back(Binding { peer, handle: handle.clone(), bound, at: Instant::now() });
+        all.push_back(Binding {
+            peer,
+            handle: handle.clone(),
+            bound,
+            at: Instant::now(),
+        });
     }
 
     pub fn recall(&self, peer: Option<SocketAddr>, handle: &Bytes) -> Option<Bytes> {
         let peer = peer?;
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().rfind(|b| b.peer == peer && b.handle == *handle && b.at.elapsed() < KEEP).map(|b| b.bound.clone())
+        all.iter()
+            .rfind(|b| b.peer == peer && b.handle == *handle && b.at.elapsed() < KEEP)
+            .map(|b| b.bound.clone())
     }
 }
 

@@ -54,7 +54,14 @@ fn internal(error: arrow_flight::error::FlightError) -> crate::error::Error {
 
 pub async fn tables(service: &Service, query: CommandGetTables, request: &Request<Ticket>) -> Result<RecordBatch> {
     let caller = Caller::of(request)?;
-    let specs: Vec<_> = service.engine.snapshots.all().await?.iter().map(|v| v.spec().clone()).collect();
+    let specs: Vec<_> = service
+        .engine
+        .snapshots
+        .all()
+        .await?
+        .iter()
+        .map(|v| v.spec().clone())
+        .collect();
     list(&query, specs, caller.profile)
 }
 
@@ -84,14 +91,20 @@ fn list(query: &CommandGetTables, specs: Vec<Arc<TableSpec>>, profile: Profile) 
         text(vec![TABLE; rows.len()]),
     ];
     if query.include_schema {
-        let encoded = rows.iter().map(|spec| encode(&described(spec, profile))).collect::<Result<Vec<_>>>()?;
+        let encoded = rows
+            .iter()
+            .map(|spec| encode(&described(spec, profile)))
+            .collect::<Result<Vec<_>>>()?;
         columns.push(Arc::new(BinaryArray::from_iter_values(encoded)));
     }
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 fn wants_tables(types: &[String]) -> bool {
-    types.is_empty() || types.iter().any(|t| TABLE_ALIASES.iter().any(|a| a.eq_ignore_ascii_case(t)))
+    types.is_empty()
+        || types
+            .iter()
+            .any(|t| TABLE_ALIASES.iter().any(|a| a.eq_ignore_ascii_case(t)))
 }
 
 fn matches(pattern: Option<&str>, name: &str) -> Result<bool> {
@@ -161,7 +174,7 @@ fn type_name(data_type: &DataType) -> String {
         DataType::Float32 => "REAL".into(),
         DataType::Float64 => "DOUBLE".into(),
         DataType::Date32 => "DATE".into(),
-        DataType::Decimal128(p, s) => format!("DECIMAL({p},{s})"),
+        DataType::Decimal128(_, _) => "DECIMAL".into(),
         DataType::Timestamp(_, None) => "TIMESTAMP".into(),
         DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE".into(),
         DataType::List(item) => format!("{} ARRAY", type_name(item.data_type())),
@@ -204,7 +217,9 @@ mod tests {
         let rows = list(&query, specs(), Profile::default()).unwrap();
         assert_eq!(rows.num_columns(), if query.include_schema { 5 } else { 4 });
         let (schemas, tables) = (rows.column(1).as_string::<i32>(), rows.column(2).as_string::<i32>());
-        (0..rows.num_rows()).map(|i| format!("{}.{}", schemas.value(i), tables.value(i))).collect()
+        (0..rows.num_rows())
+            .map(|i| format!("{}.{}", schemas.value(i), tables.value(i)))
+            .collect()
     }
 
     fn query() -> CommandGetTables {
@@ -214,13 +229,31 @@ mod tests {
     #[test]
     fn no_filter_lists_all() {
         assert_eq!(names(query()).len(), 5);
-        assert_eq!(names(CommandGetTables { catalog: Some(CATALOG.into()), ..query() }).len(), 5);
-        assert!(names(CommandGetTables { catalog: Some("other".into()), ..query() }).is_empty());
+        assert_eq!(
+            names(CommandGetTables {
+                catalog: Some(CATALOG.into()),
+                ..query()
+            })
+            .len(),
+            5
+        );
+        assert!(
+            names(CommandGetTables {
+                catalog: Some("other".into()),
+                ..query()
+            })
+            .is_empty()
+        );
     }
 
     #[test]
     fn patterns_are_like_with_escape_and_exact_names_come_first() {
-        let by_table = |p: &str| names(CommandGetTables { table_name_filter_pattern: Some(p.into()), ..query() });
+        let by_table = |p: &str| {
+            names(CommandGetTables {
+                table_name_filter_pattern: Some(p.into()),
+                ..query()
+            })
+        };
         assert_eq!(by_table("ohlcv%").len(), 3);
         assert_eq!(by_table("ohlcv_1m"), ["gold.ohlcv_1m"]);
         assert_eq!(by_table("ohlcv\\_5m"), ["gold.ohlcv_5m"]);
@@ -233,14 +266,31 @@ mod tests {
         };
         assert_eq!(names(both), ["silver.trades"]);
         let wild = specs().into_iter().rev().collect::<Vec<_>>();
-        let exact = CommandGetTables { table_name_filter_pattern: Some("ohlcv__m".into()), ..query() };
+        let exact = CommandGetTables {
+            table_name_filter_pattern: Some("ohlcv__m".into()),
+            ..query()
+        };
         assert_eq!(list(&exact, wild, Profile::default()).unwrap().num_rows(), 2);
     }
 
     #[test]
     fn types_are_compared_with_aliases() {
-        let by_type = |t: &str| names(CommandGetTables { table_types: vec![t.into()], ..query() }).len();
-        assert_eq!((by_type("TABLE"), by_type("table"), by_type("BASE TABLE"), by_type("VIEW")), (5, 5, 5, 0));
+        let by_type = |t: &str| {
+            names(CommandGetTables {
+                table_types: vec![t.into()],
+                ..query()
+            })
+            .len()
+        };
+        assert_eq!(
+            (
+                by_type("TABLE"),
+                by_type("table"),
+                by_type("BASE TABLE"),
+                by_type("VIEW")
+            ),
+            (5, 5, 5, 0)
+        );
     }
 
     #[test]
@@ -253,7 +303,7 @@ mod tests {
         let rows = list(&query, specs(), Profile::default()).unwrap();
         let schema = try_schema_from_ipc_buffer(rows.column(4).as_binary::<i32>().value(0)).unwrap();
         let open = schema.field_with_name("open").unwrap();
-        assert_eq!(open.metadata()[&key("TYPE_NAME")], "DECIMAL(28,12)");
+        assert_eq!(open.metadata()[&key("TYPE_NAME")], "DECIMAL");
         assert_eq!(open.metadata()[&key("SCALE")], "12");
         assert!(open.metadata()[&key("REMARKS")].contains("price of the first trade"));
         assert!(!open.is_nullable());
@@ -264,7 +314,10 @@ mod tests {
     fn catalogs_schemas_and_types() {
         assert_eq!(catalogs(CommandGetCatalogs {}).unwrap().num_rows(), 1);
         assert_eq!(schemas(CommandGetDbSchemas::default()).unwrap().num_rows(), 3);
-        let one = CommandGetDbSchemas { catalog: None, db_schema_filter_pattern: Some("g%".into()) };
+        let one = CommandGetDbSchemas {
+            catalog: None,
+            db_schema_filter_pattern: Some("g%".into()),
+        };
         assert_eq!(schemas(one).unwrap().num_rows(), 1);
         assert_eq!(table_types(CommandGetTableTypes {}).unwrap().num_rows(), 2);
     }

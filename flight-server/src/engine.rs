@@ -103,7 +103,8 @@ impl Engine {
             let planned = engine.plan_parsed(&parsed, versions).await?;
             Ok((parsed, planned))
         });
-        task.await.map_err(|e| Error::Internal(format!("planning ended: {e}")))?
+        task.await
+            .map_err(|e| Error::Internal(format!("planning ended: {e}")))?
     }
 
     async fn plan_parsed(&self, parsed: &Parsed, versions: Option<BTreeMap<String, u64>>) -> Result<Arc<Planned>> {
@@ -114,13 +115,25 @@ impl Engine {
         if cacheable && let Some(planned) = self.plans.get(&parsed.sql, &versions) {
             return Ok(planned);
         }
-        let committed_ms =
-            pinned.iter().filter_map(|v| Some((v.name().to_string(), v.committed_ms()?))).collect();
-        let tables = if parsed.lists_tables { self.snapshots.all().await? } else { Vec::new() };
+        let committed_ms = pinned
+            .iter()
+            .filter_map(|v| Some((v.name().to_string(), v.committed_ms()?)))
+            .collect();
+        let tables = if parsed.lists_tables {
+            self.snapshots.all().await?
+        } else {
+            Vec::new()
+        };
         let state = self.session(tables.into_iter().chain(pinned));
         let plan = plan::plan(&state, parsed, &missing).await?;
         let parameter_types = plan::parameter_types(&plan, parsed.parameters)?;
-        let planned = Arc::new(Planned { state, plan, parameter_types, versions, committed_ms });
+        let planned = Arc::new(Planned {
+            state,
+            plan,
+            parameter_types,
+            versions,
+            committed_ms,
+        });
         if cacheable {
             self.plans.put(&parsed.sql, planned.clone());
         }
@@ -160,7 +173,9 @@ impl Engine {
     pub async fn describe(self: &Arc<Self>, mut claims: Claims, profile: Profile) -> Result<Described> {
         let (parsed, planned) = self.plan(&claims.sql, None).await?;
         let plans = bound(&planned, &parsed, claims.parameters.as_deref())?;
-        let first = plans.first().ok_or_else(|| Error::Parameter("no row of values was bound".into()))?;
+        let first = plans
+            .first()
+            .ok_or_else(|| Error::Parameter("no row of values was bound".into()))?;
         let schema = output::schema(first.schema().as_arrow(), profile);
         claims.query_id = uuid::Uuid::new_v4().to_string();
         claims.sql = parsed.sql;
@@ -169,13 +184,23 @@ impl Engine {
         claims.schema_fingerprint = fingerprint(&schema);
         let app_metadata = self.app_metadata(&claims.query_id, &planned);
         let ticket = self.signer.seal(Kind::Ticket, claims, self.options.ticket_lifetime);
-        Ok(Described { schema, ticket, app_metadata })
+        Ok(Described {
+            schema,
+            ticket,
+            app_metadata,
+        })
     }
 
     fn app_metadata(&self, query_id: &str, planned: &Planned) -> Bytes {
         let now_ms = self.snapshots.lake().clock().now_us() / 1_000;
-        let age_ms: BTreeMap<_, _> = planned.committed_ms.iter().map(|(n, ms)| (n, (now_ms - ms).max(0))).collect();
-        serde_json::json!({ "query_id": query_id, "versions": planned.versions, "age_ms": age_ms }).to_string().into()
+        let age_ms: BTreeMap<_, _> = planned
+            .committed_ms
+            .iter()
+            .map(|(n, ms)| (n, (now_ms - ms).max(0)))
+            .collect();
+        serde_json::json!({ "query_id": query_id, "versions": planned.versions, "age_ms": age_ms })
+            .to_string()
+            .into()
     }
 
     /// Runs what a ticket says. Waits for a slot, then returns frames as they come.
@@ -192,7 +217,9 @@ impl Engine {
             None => return Err(Error::Parameter("no row of values was bound".into())),
         };
         if fingerprint(&schema) != claims.schema_fingerprint {
-            return Err(Error::Ticket("the result has another schema by now; run the query again".into()));
+            return Err(Error::Ticket(
+                "the result has another schema by now; run the query again".into(),
+            ));
         }
         let cancel = self.shutdown.child_token();
         let query = stream::Query {
@@ -207,13 +234,19 @@ impl Engine {
             max_rows: self.options.max_rows,
             cancel: cancel.clone(),
         };
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(claims.query_id, cancel);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(claims.query_id, cancel);
         let versions = serde_json::json!(planned.versions).to_string();
         Ok(stream::start(query, &self.queries, versions))
     }
 
     pub(crate) fn finished(&self, query_id: &str) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(query_id);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(query_id);
     }
 
     /// Stops a query that runs here; false where there is none of that id.
@@ -236,10 +269,15 @@ fn bound(planned: &Planned, parsed: &Parsed, values: Option<&[u8]>) -> Result<Ve
         return Ok(vec![planned.plan.clone()]);
     }
     let Some(values) = values else {
-        return Err(Error::Parameter(format!("the statement takes {} values, none were bound", parsed.parameters)));
+        return Err(Error::Parameter(format!(
+            "the statement takes {} values, none were bound",
+            parsed.parameters
+        )));
     };
     let rows = parameters::rows(&parameters::decode(values)?, parsed.parameters)?;
-    rows.iter().map(|row| plan::bind(&planned.plan, parameters::fit(row, &planned.parameter_types)?)).collect()
+    rows.iter()
+        .map(|row| plan::bind(&planned.plan, parameters::fit(row, &planned.parameter_types)?))
+        .collect()
 }
 
 /// The session that every query's own is cloned from: all functions, no tables, nothing that can be changed by SQL.

@@ -135,9 +135,10 @@ impl From<DataFusionError> for Error {
                 other => Error::Plan(other.to_string()),
             },
             DataFusionError::NotImplemented(text) => Error::Unsupported(format!("not supported: {text}")),
-            DataFusionError::ResourcesExhausted(text) => {
-                Error::Limit(format!("the query needs more memory than it may have: {}", first_line(text)))
-            }
+            DataFusionError::ResourcesExhausted(text) => Error::Limit(format!(
+                "the query needs more memory than it may have: {}",
+                first_line(text)
+            )),
             DataFusionError::ObjectStore(source) => Error::Store(chain(source.as_ref())),
             DataFusionError::ParquetError(source) => Error::Store(chain(source.as_ref())),
             DataFusionError::ArrowError(source, _) => Error::Execution(source.to_string()),
@@ -180,7 +181,10 @@ impl CarriedError {
 
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
-        DataFusionError::External(Box::new(CarriedError { code: error.code(), message: error.to_string() }))
+        DataFusionError::External(Box::new(CarriedError {
+            code: error.code(),
+            message: error.to_string(),
+        }))
     }
 }
 
@@ -223,10 +227,26 @@ mod tests {
 
     #[test]
     fn datafusion_errors_have_codes() {
-        check(DataFusionError::Plan("no field x".into()), Code::InvalidArgument, "no field x");
-        check(DataFusionError::ResourcesExhausted("pool".into()), Code::ResourceExhausted, "memory");
-        check(DataFusionError::NotImplemented("LATERAL".into()), Code::Unimplemented, "LATERAL");
-        check(DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None), Code::InvalidArgument, "Divide");
+        check(
+            DataFusionError::Plan("no field x".into()),
+            Code::InvalidArgument,
+            "no field x",
+        );
+        check(
+            DataFusionError::ResourcesExhausted("pool".into()),
+            Code::ResourceExhausted,
+            "memory",
+        );
+        check(
+            DataFusionError::NotImplemented("LATERAL".into()),
+            Code::Unimplemented,
+            "LATERAL",
+        );
+        check(
+            DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None),
+            Code::InvalidArgument,
+            "Divide",
+        );
     }
 
     #[test]

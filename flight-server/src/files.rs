@@ -58,9 +58,13 @@ struct Stats<'a> {
 impl DataFile {
     pub fn from_add(add: &Add, columns: &Columns) -> Result<Self> {
         if add.deletion_vector.is_some() {
-            return Err(Error::Unsupported(format!("file {} has a deletion vector; rewrite the table without", add.path)));
+            return Err(Error::Unsupported(format!(
+                "file {} has a deletion vector; rewrite the table without",
+                add.path
+            )));
         }
-        let size = u64::try_from(add.size).map_err(|_| Error::Store(format!("file {} has a negative size", add.path)))?;
+        let size =
+            u64::try_from(add.size).map_err(|_| Error::Store(format!("file {} has a negative size", add.path)))?;
         let values = columns
             .partition
             .iter()
@@ -73,7 +77,12 @@ impl DataFile {
         file.object_meta.last_modified =
             chrono::DateTime::from_timestamp_millis(add.modification_time).unwrap_or_default();
         let file = file.with_partition_values(values).with_statistics(Arc::new(statistics));
-        Ok(Self { path: add.path.clone(), file, rows, tight })
+        Ok(Self {
+            path: add.path.clone(),
+            file,
+            rows,
+            tight,
+        })
     }
 }
 
@@ -83,7 +92,13 @@ fn object_store_path(root: &str, path: &str) -> Result<deltalake::Path> {
 
 fn partition_value(field: &FieldRef, add: &Add) -> Result<ScalarValue> {
     let text = add.partition_values.get(field.name()).cloned().flatten();
-    let bad = |_| Error::Store(format!("file {} has no readable {} in its partition", add.path, field.name()));
+    let bad = |_| {
+        Error::Store(format!(
+            "file {} has no readable {} in its partition",
+            add.path,
+            field.name()
+        ))
+    };
     match text {
         Some(text) => ScalarValue::try_from_string(text, field.data_type()).map_err(bad),
         None => ScalarValue::try_from(field.data_type()).map_err(bad),
@@ -102,11 +117,21 @@ fn statistics(json: Option<&str>, schema: &Schema, size: u64) -> (Statistics, Op
     }
     for (i, field) in schema.fields().iter().enumerate() {
         let column = &mut statistics.column_statistics[i];
-        if let Some(nulls) = stats.null_count.get(field.name().as_str()).and_then(|raw| raw.get().parse().ok()) {
+        if let Some(nulls) = stats
+            .null_count
+            .get(field.name().as_str())
+            .and_then(|raw| raw.get().parse().ok())
+        {
             column.null_count = Precision::Exact(nulls);
         }
-        let min = stats.min_values.get(field.name().as_str()).and_then(|raw| bound(raw, field.data_type(), false));
-        let max = stats.max_values.get(field.name().as_str()).and_then(|raw| bound(raw, field.data_type(), true));
+        let min = stats
+            .min_values
+            .get(field.name().as_str())
+            .and_then(|raw| bound(raw, field.data_type(), false));
+        let max = stats
+            .max_values
+            .get(field.name().as_str())
+            .and_then(|raw| bound(raw, field.data_type(), true));
         // One bound alone is of little use, and both together are what the scan's constant folding reads.
         if let (Some((min, min_tight)), Some((max, max_tight))) = (min, max) {
             tight[i] = min_tight && max_tight;
@@ -133,7 +158,9 @@ fn bound(raw: &RawValue, data_type: &DataType, upper: bool) -> Option<(ScalarVal
             let text: String = serde_json::from_str(raw.get()).ok()?;
             let us = chrono::DateTime::parse_from_rfc3339(&text).ok()?.timestamp_micros();
             // Some writers cut at milliseconds: the greatest value is then up to 999 us later.
-            let cut = text.split_once('.').is_none_or(|(_, f)| f.chars().take_while(char::is_ascii_digit).count() < 6);
+            let cut = text
+                .split_once('.')
+                .is_none_or(|(_, f)| f.chars().take_while(char::is_ascii_digit).count() < 6);
             let us = if cut && upper { us.checked_add(999)? } else { us };
             Some((ScalarValue::TimestampMicrosecond(Some(us), zone.clone()), !cut))
         }
@@ -142,15 +169,25 @@ fn bound(raw: &RawValue, data_type: &DataType, upper: bool) -> Option<(ScalarVal
             let text: String = serde_json::from_str(raw.get()).ok()?;
             Some((cast(&text, data_type)?, true))
         }
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Some((cast(raw.get(), data_type)?, true)),
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => {
+            Some((cast(raw.get(), data_type)?, true))
+        }
         _ => None,
     }
 }
 
 fn decimal_bound(text: &str, precision: u8, scale: i8, upper: bool) -> Option<(ScalarValue, bool)> {
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-    let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0') } else { mantissa };
-    let significant = mantissa.chars().filter(char::is_ascii_digit).skip_while(|d| *d == '0').count();
+    let mantissa = if mantissa.contains('.') {
+        mantissa.trim_end_matches('0')
+    } else {
+        mantissa
+    };
+    let significant = mantissa
+        .chars()
+        .filter(char::is_ascii_digit)
+        .skip_while(|d| *d == '0')
+        .count();
     let value = match cast(text, &DataType::Decimal128(precision, scale))? {
         ScalarValue::Decimal128(Some(value), _, _) => value,
         _ => return None,
@@ -160,14 +197,28 @@ fn decimal_bound(text: &str, precision: u8, scale: i8, upper: bool) -> Option<(S
     }
     let slack = value.unsigned_abs() / 1_000_000_000_000_000 + 1;
     let slack = i128::try_from(slack).ok()?;
-    let value = if upper { value.checked_add(slack)? } else { value.checked_sub(slack)? };
+    let value = if upper {
+        value.checked_add(slack)?
+    } else {
+        value.checked_sub(slack)?
+    };
     Some((ScalarValue::Decimal128(Some(value), precision, scale), false))
 }
 
 fn cast(text: &str, to: &DataType) -> Option<ScalarValue> {
     let array: ArrayRef = Arc::new(StringArray::from(vec![text]));
-    let array = cast_with_options(&array, to, &CastOptions { safe: false, ..Default::default() }).ok()?;
-    (!array.is_null(0)).then(|| ScalarValue::try_from_array(&array, 0).ok()).flatten()
+    let array = cast_with_options(
+        &array,
+        to,
+        &CastOptions {
+            safe: false,
+            ..Default::default()
+        },
+    )
+    .ok()?;
+    (!array.is_null(0))
+        .then(|| ScalarValue::try_from_array(&array, 0).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -206,7 +257,11 @@ mod tests {
         let file = DataFile::from_add(&add(stats), &columns()).unwrap();
         let column_statistics = &file.file.statistics.as_ref().unwrap().column_statistics[column];
         let min = column_statistics.min_value.get_value()?.clone();
-        Some((min, column_statistics.max_value.get_value()?.clone(), file.tight[column]))
+        Some((
+            min,
+            column_statistics.max_value.get_value()?.clone(),
+            file.tight[column],
+        ))
     }
 
     #[test]
@@ -214,9 +269,15 @@ mod tests {
         let stats = r#"{"numRecords":3,"minValues":{"symbol":"A","seq":1},"maxValues":{"symbol":"B","seq":9},"nullCount":{"symbol":0}}"#;
         let file = DataFile::from_add(&add(stats), &columns()).unwrap();
         assert_eq!(file.rows, Some(3));
-        assert_eq!(file.file.object_meta.location.as_ref(), "silver/trades/date=2026-01-01/a b.parquet");
+        assert_eq!(
+            file.file.object_meta.location.as_ref(),
+            "silver/trades/date=2026-01-01/a b.parquet"
+        );
         assert_eq!(file.file.partition_values, vec![ScalarValue::Date32(Some(20_454))]);
-        assert_eq!(bounds(stats, 3), Some((ScalarValue::Int64(Some(1)), ScalarValue::Int64(Some(9)), true)));
+        assert_eq!(
+            bounds(stats, 3),
+            Some((ScalarValue::Int64(Some(1)), ScalarValue::Int64(Some(9)), true))
+        );
         assert_eq!(bounds(stats, 4).unwrap().2, true);
         assert_eq!(bounds(stats, 1), None);
     }
@@ -233,7 +294,8 @@ mod tests {
         let utc = |us| ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into()));
         let cut = r#"{"minValues":{"ts":"1970-01-01T00:00:00.001Z"},"maxValues":{"ts":"1970-01-01T00:00:00.002Z"}}"#;
         assert_eq!(bounds(cut, 1), Some((utc(1_000), utc(2_999), false)));
-        let full = r#"{"minValues":{"ts":"1970-01-01T00:00:00.000001Z"},"maxValues":{"ts":"1970-01-01T00:00:00.000002Z"}}"#;
+        let full =
+            r#"{"minValues":{"ts":"1970-01-01T00:00:00.000001Z"},"maxValues":{"ts":"1970-01-01T00:00:00.000002Z"}}"#;
         assert_eq!(bounds(full, 1), Some((utc(1), utc(2), true)));
     }
 
@@ -241,7 +303,10 @@ mod tests {
     fn decimals_are_read_as_text_and_widened_where_rounded() {
         let decimal = |v| ScalarValue::Decimal128(Some(v), 28, 12);
         let exact = r#"{"minValues":{"price":64231.120000000000},"maxValues":{"price":64231.13}}"#;
-        assert_eq!(bounds(exact, 2), Some((decimal(64_231_120_000_000_000), decimal(64_231_130_000_000_000), true)));
+        assert_eq!(
+            bounds(exact, 2),
+            Some((decimal(64_231_120_000_000_000), decimal(64_231_130_000_000_000), true))
+        );
         let rounded = r#"{"minValues":{"price":1234567890123.456789},"maxValues":{"price":1234567890123.456789}}"#;
         let (min, max, tight) = bounds(rounded, 2).unwrap();
         assert!(min < decimal(1_234_567_890_123_456_789_000_000) && !tight);

@@ -15,10 +15,58 @@ const ARROW_VERSION: &str = "59.3";
 
 /// Words that cannot be unquoted names (SQL:2016 core, as far as the parser reserves them).
 const KEYWORDS: &[&str] = &[
-    "ALL", "AND", "ANY", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "CROSS", "DESC", "DISTINCT", "ELSE", "END",
-    "EXCEPT", "EXISTS", "FALSE", "FILTER", "FROM", "FULL", "GROUP", "HAVING", "IN", "INNER", "INTERSECT", "INTERVAL",
-    "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NATURAL", "NOT", "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER",
-    "PARTITION", "QUALIFY", "RIGHT", "SELECT", "THEN", "TRUE", "UNION", "USING", "VALUES", "WHEN", "WHERE", "WINDOW",
+    "ALL",
+    "AND",
+    "ANY",
+    "AS",
+    "ASC",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "CROSS",
+    "DESC",
+    "DISTINCT",
+    "ELSE",
+    "END",
+    "EXCEPT",
+    "EXISTS",
+    "FALSE",
+    "FILTER",
+    "FROM",
+    "FULL",
+    "GROUP",
+    "HAVING",
+    "IN",
+    "INNER",
+    "INTERSECT",
+    "INTERVAL",
+    "IS",
+    "JOIN",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "NATURAL",
+    "NOT",
+    "NULL",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "OVER",
+    "PARTITION",
+    "QUALIFY",
+    "RIGHT",
+    "SELECT",
+    "THEN",
+    "TRUE",
+    "UNION",
+    "USING",
+    "VALUES",
+    "WHEN",
+    "WHERE",
+    "WINDOW",
     "WITH",
 ];
 const NUMERIC_FUNCTIONS: &[&str] = &[
@@ -26,14 +74,50 @@ const NUMERIC_FUNCTIONS: &[&str] = &[
     "log2", "pi", "power", "radians", "random", "round", "sign", "sin", "sqrt", "tan", "trunc",
 ];
 const STRING_FUNCTIONS: &[&str] = &[
-    "ascii", "btrim", "chr", "concat", "concat_ws", "ends_with", "initcap", "left", "length", "lower", "lpad", "ltrim",
-    "md5", "repeat", "replace", "reverse", "right", "rpad", "rtrim", "split_part", "starts_with", "strpos", "substr",
-    "to_hex", "translate", "trim", "upper",
+    "ascii",
+    "btrim",
+    "chr",
+    "concat",
+    "concat_ws",
+    "ends_with",
+    "initcap",
+    "left",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "substr",
+    "to_hex",
+    "translate",
+    "trim",
+    "upper",
 ];
 const SYSTEM_FUNCTIONS: &[&str] = &["arrow_typeof", "coalesce", "nullif", "version"];
 const DATETIME_FUNCTIONS: &[&str] = &[
-    "current_date", "current_time", "date_bin", "date_part", "date_trunc", "from_unixtime", "make_date", "now",
-    "to_char", "to_date", "to_timestamp", "to_timestamp_micros", "to_timestamp_millis", "to_timestamp_seconds",
+    "current_date",
+    "current_time",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "from_unixtime",
+    "make_date",
+    "now",
+    "to_char",
+    "to_date",
+    "to_timestamp",
+    "to_timestamp_micros",
+    "to_timestamp_millis",
+    "to_timestamp_seconds",
 ];
 
 pub fn build() -> Result<SqlInfoData> {
@@ -48,7 +132,10 @@ pub fn build() -> Result<SqlInfoData> {
 
 /// The rows of `query`; an empty list asks for all, unknown codes are left out.
 pub fn rows(info: &SqlInfoData, query: CommandGetSqlInfo) -> Result<RecordBatch> {
-    query.into_builder(info).build().map_err(|e| Error::Internal(e.to_string()))
+    query
+        .into_builder(info)
+        .build()
+        .map_err(|e| Error::Internal(e.to_string()))
 }
 
 /// 0-11, 100, 101: the server.
@@ -177,13 +264,20 @@ mod tests {
         let all = all();
         let names: &UInt32Array = all.column(0).as_primitive::<UInt32Type>();
         let values = all.column(1).as_any().downcast_ref::<UnionArray>().unwrap();
-        let child: BTreeMap<u32, i8> = (0..all.num_rows()).map(|i| (names.value(i), values.type_id(i))).collect();
+        let child: BTreeMap<u32, i8> = (0..all.num_rows())
+            .map(|i| (names.value(i), values.type_id(i)))
+            .collect();
         let codes: Vec<u32> = child.keys().copied().collect();
         let expected: Vec<u32> = (0..=11).chain(100..=101).chain(500..=576).collect();
         assert_eq!(codes, expected);
         let strings = [0, 1, 2, 6, 7, 504, 513, 514, 529, 530, 531];
-        let bools = [3, 4, 5, 9, 10, 11, 500, 501, 502, 506, 515, 516, 518, 519, 520, 521, 523, 524, 527, 532, 536, 537, 539, 556, 563, 565, 566, 572, 573, 574, 575, 576];
-        let bitmasks = [8, 100, 101, 503, 505, 507, 522, 525, 526, 528, 533, 534, 535, 538, 540, 564, 567, 568, 569, 570, 571];
+        let bools = [
+            3, 4, 5, 9, 10, 11, 500, 501, 502, 506, 515, 516, 518, 519, 520, 521, 523, 524, 527, 532, 536, 537, 539,
+            556, 563, 565, 566, 572, 573, 574, 575, 576,
+        ];
+        let bitmasks = [
+            8, 100, 101, 503, 505, 507, 522, 525, 526, 528, 533, 534, 535, 538, 540, 564, 567, 568, 569, 570, 571,
+        ];
         for (code, id) in child {
             let wanted = match code {
                 c if strings.contains(&c) => 0,
@@ -199,7 +293,13 @@ mod tests {
 
     #[test]
     fn asked_codes_only() {
-        let some = rows(&build().unwrap(), CommandGetSqlInfo { info: vec![8, 0, 4_000] }).unwrap();
+        let some = rows(
+            &build().unwrap(),
+            CommandGetSqlInfo {
+                info: vec![8, 0, 4_000],
+            },
+        )
+        .unwrap();
         assert_eq!(some.num_rows(), 2);
         let values = some.column(1).as_any().downcast_ref::<UnionArray>().unwrap();
         let transactions = (0..2).find(|i| values.type_id(*i) == 3).unwrap();

@@ -77,7 +77,11 @@ fn primary_of<'a>(query: &CommandGetPrimaryKeys, tables: impl Iterator<Item = &'
         text(rows.iter().map(|(name, _, _)| name.schema().to_owned()).collect()),
         text(rows.iter().map(|(name, _, _)| name.table().to_owned()).collect()),
         text(rows.iter().map(|(_, column, _)| (*column).to_owned()).collect()),
-        text(rows.iter().map(|(name, _, _)| format!("{}_key", name.table())).collect()),
+        text(
+            rows.iter()
+                .map(|(name, _, _)| format!("{}_key", name.table()))
+                .collect(),
+        ),
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, _, n)| *n))),
     ];
     Ok(RecordBatch::try_new(primary_schema(), columns)?)
@@ -99,14 +103,25 @@ mod tests {
 
     #[test]
     fn natural_keys_are_told_in_order() {
-        let tables = [TableName::silver_trades(), TableName::bronze_trades(), TableName::gold_ohlcv("1m")];
-        let query = |table: &str| CommandGetPrimaryKeys { catalog: None, db_schema: None, table: table.into() };
+        let tables = [
+            TableName::silver_trades(),
+            TableName::bronze_trades(),
+            TableName::gold_ohlcv("1m"),
+        ];
+        let query = |table: &str| CommandGetPrimaryKeys {
+            catalog: None,
+            db_schema: None,
+            table: table.into(),
+        };
         let rows = primary_of(&query("trades"), tables.iter()).unwrap();
         let columns: Vec<_> = rows.column(3).as_string::<i32>().iter().flatten().collect();
         assert_eq!(columns, SILVER_TRADES);
         assert_eq!(primary_of(&query("ohlcv_1m"), tables.iter()).unwrap().num_rows(), 3);
         assert_eq!(primary_of(&query("none"), tables.iter()).unwrap().num_rows(), 0);
-        let other = CommandGetPrimaryKeys { db_schema: Some("bronze".into()), ..query("trades") };
+        let other = CommandGetPrimaryKeys {
+            db_schema: Some("bronze".into()),
+            ..query("trades")
+        };
         assert_eq!(primary_of(&other, tables.iter()).unwrap().num_rows(), 0);
     }
 }

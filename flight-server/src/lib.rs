@@ -4,41 +4,41 @@
 //! `catalog`, `keys`, `info`, `xdbc`, `session`); `engine` is the query path (`plan`, `snapshot`, `scan`, `stream`);
 //! `ticket`, `parameters`, `placeholders`, `profile` and `output` are what goes over the wire.
 
-mod server;
-mod options;
-mod status;
 mod error;
+mod options;
+mod server;
+mod status;
 
-mod wire;
-mod service;
-mod caller;
-mod statement;
-mod prepared;
 mod bindings;
+mod caller;
 mod catalog;
-mod keys;
 mod info;
-mod xdbc;
+mod keys;
+mod prepared;
+mod service;
 mod session;
+mod statement;
+mod wire;
+mod xdbc;
 
 mod engine;
+mod limits;
 mod plan;
 mod plan_cache;
-mod limits;
-mod yielding;
 mod stream;
+mod yielding;
 
-mod snapshot;
-mod version;
 mod files;
 mod scan;
 mod schemas;
+mod snapshot;
+mod version;
 
-mod ticket;
+mod output;
 mod parameters;
 mod placeholders;
 mod profile;
-mod output;
+mod ticket;
 
 pub use error::{Error, ErrorKind, Result};
 pub use options::{Secret, ServerOptions};

@@ -51,7 +51,10 @@ impl Admission {
         match tokio::time::timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Slot(permit)),
             Ok(Err(_)) => Err(Error::Busy("the server is shutting down".into())),
-            Err(_) => Err(Error::Busy(format!("all {} query slots stayed taken until the deadline", self.running_max))),
+            Err(_) => Err(Error::Busy(format!(
+                "all {} query slots stayed taken until the deadline",
+                self.running_max
+            ))),
         }
     }
 }
@@ -88,8 +91,9 @@ pub fn runtime_env(options: &ServerOptions) -> Result<Arc<RuntimeEnv>> {
         Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
         None => DiskManagerMode::OsTmpDirectory,
     };
-    let disk =
-        DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(options.spill_bytes);
+    let disk = DiskManagerBuilder::default()
+        .with_mode(mode)
+        .with_max_temp_directory_size(options.spill_bytes);
     let env = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk)
@@ -105,7 +109,11 @@ mod tests {
     use super::*;
 
     fn admission(max_running: usize, max_queued: usize) -> Arc<Admission> {
-        let options = ServerOptions { max_running, max_queued, ..Default::default() };
+        let options = ServerOptions {
+            max_running,
+            max_queued,
+            ..Default::default()
+        };
         Arc::new(Admission::new(&options, Arc::default()))
     }
 
@@ -117,7 +125,10 @@ mod tests {
     async fn a_full_queue_refuses_at_once() {
         let admission = admission(1, 0);
         let slot = admission.enter(soon()).await.unwrap();
-        let refused = admission.enter(Instant::now() + Duration::from_secs(60)).await.unwrap_err();
+        let refused = admission
+            .enter(Instant::now() + Duration::from_secs(60))
+            .await
+            .unwrap_err();
         assert!(refused.to_string().contains("try again later"), "{refused}");
         drop(slot);
         admission.enter(soon()).await.unwrap();
@@ -129,7 +140,12 @@ mod tests {
         let slot = admission.enter(soon()).await.unwrap();
         let waiting = tokio::spawn({
             let admission = admission.clone();
-            async move { admission.enter(Instant::now() + Duration::from_secs(60)).await.map(|_| ()) }
+            async move {
+                admission
+                    .enter(Instant::now() + Duration::from_secs(60))
+                    .await
+                    .map(|_| ())
+            }
         });
         while admission.waiting.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;

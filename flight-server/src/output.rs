@@ -17,8 +17,11 @@ use crate::profile::{Profile, Timestamps, Types};
 
 /// The schema that a result of `schema` is announced and sent with.
 pub fn schema(schema: &Schema, profile: Profile) -> SchemaRef {
-    let fields: Fields =
-        schema.fields().iter().map(|f| Arc::new(Field::new(f.name(), data_type(f.data_type(), profile), true))).collect();
+    let fields: Fields = schema
+        .fields()
+        .iter()
+        .map(|f| Arc::new(Field::new(f.name(), data_type(f.data_type(), profile), true)))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -36,7 +39,10 @@ pub fn data_type(from: &DataType, profile: Profile) -> DataType {
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
         DataType::Dictionary(_, value) => data_type(value, profile),
         DataType::RunEndEncoded(_, values) => data_type(values.data_type(), profile),
-        DataType::Decimal32(_, _) | DataType::Decimal64(_, _) | DataType::Decimal128(_, _) | DataType::Decimal256(_, _)
+        DataType::Decimal32(_, _)
+        | DataType::Decimal64(_, _)
+        | DataType::Decimal128(_, _)
+        | DataType::Decimal256(_, _)
             if grafana =>
         {
             DataType::Float64
@@ -71,7 +77,9 @@ fn nested(field: &FieldRef, profile: Profile) -> FieldRef {
 
 /// A map's entries and keys are never null by definition of the type.
 fn map_entries(entries: &FieldRef, profile: Profile) -> FieldRef {
-    let DataType::Struct(fields) = entries.data_type() else { return entries.clone() };
+    let DataType::Struct(fields) = entries.data_type() else {
+        return entries.clone();
+    };
     let fields: Fields = fields
         .iter()
         .enumerate()
@@ -104,7 +112,14 @@ fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         return Ok(column.clone());
     }
     // A value that does not fit is an error, never a silent NULL.
-    Ok(cast_with_options(column, to, &CastOptions { safe: false, ..Default::default() })?)
+    Ok(cast_with_options(
+        column,
+        to,
+        &CastOptions {
+            safe: false,
+            ..Default::default()
+        },
+    )?)
 }
 
 #[cfg(test)]
@@ -116,9 +131,18 @@ mod tests {
 
     use super::*;
 
-    const STRICT: Profile = Profile { types: Types::Strict, timestamps: Timestamps::Us };
-    const GRAFANA: Profile = Profile { types: Types::Grafana, timestamps: Timestamps::Ns };
-    const ARROW: Profile = Profile { types: Types::Arrow, timestamps: Timestamps::Unchanged };
+    const STRICT: Profile = Profile {
+        types: Types::Strict,
+        timestamps: Timestamps::Us,
+    };
+    const GRAFANA: Profile = Profile {
+        types: Types::Grafana,
+        timestamps: Timestamps::Ns,
+    };
+    const ARROW: Profile = Profile {
+        types: Types::Arrow,
+        timestamps: Timestamps::Unchanged,
+    };
 
     fn utc(unit: TimeUnit) -> DataType {
         DataType::Timestamp(unit, Some("UTC".into()))
@@ -134,12 +158,23 @@ mod tests {
         check(DataType::Decimal64(10, 2), STRICT, DataType::Decimal128(10, 2));
         check(DataType::Decimal256(70, 2), STRICT, DataType::Decimal256(70, 2));
         check(DataType::Decimal128(28, 12), GRAFANA, DataType::Float64);
-        check(DataType::Date32, GRAFANA, DataType::Timestamp(TimeUnit::Nanosecond, None));
+        check(
+            DataType::Date32,
+            GRAFANA,
+            DataType::Timestamp(TimeUnit::Nanosecond, None),
+        );
         check(utc(TimeUnit::Nanosecond), STRICT, utc(TimeUnit::Microsecond));
         check(utc(TimeUnit::Microsecond), GRAFANA, utc(TimeUnit::Nanosecond));
         check(utc(TimeUnit::Nanosecond), ARROW, utc(TimeUnit::Nanosecond));
-        let naive = Profile { types: Types::Strict, timestamps: Timestamps::Naive };
-        check(utc(TimeUnit::Nanosecond), naive, DataType::Timestamp(TimeUnit::Microsecond, None));
+        let naive = Profile {
+            types: Types::Strict,
+            timestamps: Timestamps::Naive,
+        };
+        check(
+            utc(TimeUnit::Nanosecond),
+            naive,
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+        );
         check(
             DataType::LargeList(Arc::new(Field::new("item", DataType::Utf8View, false))),
             STRICT,
@@ -149,8 +184,16 @@ mod tests {
 
     #[test]
     fn batches_match_the_announced_schema() {
-        let strings: ArrayRef = Arc::new(StringViewArray::from(vec![Some("a"), None, Some("a string longer than 12 bytes")]));
-        let dictionary: ArrayRef = Arc::new([Some("x"), None, Some("y")].into_iter().collect::<DictionaryArray<Int32Type>>());
+        let strings: ArrayRef = Arc::new(StringViewArray::from(vec![
+            Some("a"),
+            None,
+            Some("a string longer than 12 bytes"),
+        ]));
+        let dictionary: ArrayRef = Arc::new(
+            [Some("x"), None, Some("y")]
+                .into_iter()
+                .collect::<DictionaryArray<Int32Type>>(),
+        );
         let times: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_500, -1_500, 0]).with_timezone("UTC"));
         let mut lists = ListBuilder::new(StringViewBuilder::new());
         lists.append_value([Some("p"), None]);
@@ -161,8 +204,13 @@ mod tests {
             Arc::new(Field::new("s", DataType::Utf8View, true)),
             strings.clone(),
         )]));
-        let columns =
-            vec![("s", strings), ("d", dictionary), ("t", times), ("l", lists), ("r", structs)];
+        let columns = vec![
+            ("s", strings),
+            ("d", dictionary),
+            ("t", times),
+            ("l", lists),
+            ("r", structs),
+        ];
         let input = RecordBatch::try_from_iter(columns).unwrap();
         for profile in [STRICT, GRAFANA, ARROW] {
             let announced = schema(input.schema_ref(), profile);

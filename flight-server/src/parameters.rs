@@ -18,18 +18,28 @@ pub const MAX_ROWS: usize = 10_000;
 /// One row of values for each run of the statement.
 pub type Rows = Vec<Vec<ScalarValue>>;
 
-/// The schema that CreatePreparedStatement announces: one field a parameter, text where the plan cannot tell.
+/// The schema that CreatePreparedStatement announces: one field a parameter, text where the plan cannot tell. Decimals
+/// are announced as text too: JDBC takes a BigDecimal for a decimal column only if it has just that column's scale.
 pub fn schema(types: &[Option<DataType>]) -> SchemaRef {
     let fields: Vec<Field> = types
         .iter()
         .enumerate()
-        .map(|(i, t)| Field::new(format!("${}", i + 1), t.clone().unwrap_or(DataType::Utf8), true))
+        .map(|(i, expected)| Field::new(format!("${}", i + 1), announced(expected.as_ref()), true))
         .collect();
     std::sync::Arc::new(Schema::new(fields))
 }
 
+fn announced(expected: Option<&DataType>) -> DataType {
+    match expected {
+        None | Some(DataType::Decimal128(_, _) | DataType::Decimal256(_, _)) => DataType::Utf8,
+        Some(other) => other.clone(),
+    }
+}
+
 pub fn encode(batches: &[RecordBatch]) -> Result<Bytes> {
-    let Some(first) = batches.first() else { return Ok(Bytes::new()) };
+    let Some(first) = batches.first() else {
+        return Ok(Bytes::new());
+    };
     let mut out = Vec::new();
     let mut writer = StreamWriter::try_new(&mut out, &first.schema())?;
     for batch in batches {
@@ -45,7 +55,10 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
         return Ok(Vec::new());
     }
     let bad = |error| Error::Parameter(format!("not an Arrow stream: {error}"));
-    StreamReader::try_new(bytes, None).map_err(bad)?.map(|batch| batch.map_err(bad)).collect()
+    StreamReader::try_new(bytes, None)
+        .map_err(bad)?
+        .map(|batch| batch.map_err(bad))
+        .collect()
 }
 
 /// The rows of `batches`, each with exactly `count` values.
@@ -54,13 +67,21 @@ pub fn rows(batches: &[RecordBatch], count: usize) -> Result<Rows> {
     for batch in batches {
         if batch.num_columns() != count {
             let sent = batch.num_columns();
-            return Err(Error::Parameter(format!("the statement takes {count} values, {sent} were bound")));
+            return Err(Error::Parameter(format!(
+                "the statement takes {count} values, {sent} were bound"
+            )));
         }
         if rows.len() + batch.num_rows() > MAX_ROWS {
-            return Err(Error::Parameter(format!("more than {MAX_ROWS} rows of values; bind fewer at once")));
+            return Err(Error::Parameter(format!(
+                "more than {MAX_ROWS} rows of values; bind fewer at once"
+            )));
         }
         for row in 0..batch.num_rows() {
-            let values = batch.columns().iter().map(|column| value(column.as_ref(), row)).collect::<Result<_>>()?;
+            let values = batch
+                .columns()
+                .iter()
+                .map(|column| value(column.as_ref(), row))
+                .collect::<Result<_>>()?;
             rows.push(values);
         }
     }
@@ -87,11 +108,17 @@ fn plain(value: ScalarValue) -> ScalarValue {
 /// `row` as the types that the plan expects. A number that would lose digits keeps its own type: the engine then widens
 /// the other side. Text that does not read as the expected type is an error.
 pub fn fit(row: &[ScalarValue], types: &[Option<DataType>]) -> Result<Vec<ScalarValue>> {
-    row.iter().zip(types).enumerate().map(|(i, (value, expected))| fit_one(i + 1, value, expected.as_ref())).collect()
+    row.iter()
+        .zip(types)
+        .enumerate()
+        .map(|(i, (value, expected))| fit_one(i + 1, value, expected.as_ref()))
+        .collect()
 }
 
 fn fit_one(position: usize, value: &ScalarValue, expected: Option<&DataType>) -> Result<ScalarValue> {
-    let Some(expected) = expected else { return Ok(value.clone()) };
+    let Some(expected) = expected else {
+        return Ok(value.clone());
+    };
     let from = value.data_type();
     if from == *expected {
         return Ok(value.clone());
@@ -101,7 +128,11 @@ fn fit_one(position: usize, value: &ScalarValue, expected: Option<&DataType>) ->
     }
     let refuse = || Error::Parameter(format!("value {position} ({value}) is not a {expected}"));
     let Some(cast) = cast(value, expected) else {
-        return if from.is_numeric() && expected.is_numeric() { Ok(value.clone()) } else { Err(refuse()) };
+        return if from.is_numeric() && expected.is_numeric() {
+            Ok(value.clone())
+        } else {
+            Err(refuse())
+        };
     };
     let loses = from.is_numeric() && cast_back(&cast, &from).as_ref() != Some(value);
     Ok(if loses { value.clone() } else { cast })
@@ -109,7 +140,10 @@ fn fit_one(position: usize, value: &ScalarValue, expected: Option<&DataType>) ->
 
 fn cast(value: &ScalarValue, to: &DataType) -> Option<ScalarValue> {
     let array = value.to_array().ok()?;
-    let options = CastOptions { safe: false, ..Default::default() };
+    let options = CastOptions {
+        safe: false,
+        ..Default::default()
+    };
     let array = cast_with_options(&array, to, &options).ok()?;
     ScalarValue::try_from_array(&array, 0).ok()
 }
@@ -135,7 +169,10 @@ mod tests {
     #[test]
     fn values_take_the_expected_type() {
         let text = |s: &str| ScalarValue::Utf8(Some(s.to_owned()));
-        assert_eq!(fitted(ScalarValue::Int64(Some(3)), DataType::Int32).unwrap(), ScalarValue::Int32(Some(3)));
+        assert_eq!(
+            fitted(ScalarValue::Int64(Some(3)), DataType::Int32).unwrap(),
+            ScalarValue::Int32(Some(3))
+        );
         assert_eq!(
             fitted(text("1.5"), DataType::Decimal128(28, 12)).unwrap(),
             ScalarValue::Decimal128(Some(1_500_000_000_000), 28, 12)
@@ -159,7 +196,9 @@ mod tests {
 
     #[test]
     fn text_that_does_not_read_is_refused() {
-        let refused = fitted(ScalarValue::Utf8(Some("soon".into())), DataType::Int64).unwrap_err().to_string();
+        let refused = fitted(ScalarValue::Utf8(Some("soon".into())), DataType::Int64)
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("value 1 (soon)"), "{refused}");
     }
 
@@ -169,8 +208,10 @@ mod tests {
             Field::new("int", DataType::Int64, true),
             Field::new("str", DataType::Utf8, true),
         ]);
-        let children: Vec<ArrayRef> =
-            vec![Arc::new(Int64Array::from(vec![7])), Arc::new(StringArray::from(vec!["x"]))];
+        let children: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![7])),
+            Arc::new(StringArray::from(vec!["x"])),
+        ];
         let union = UnionArray::try_new(
             fields,
             ScalarBuffer::from(vec![1i8, 0]),
@@ -180,14 +221,25 @@ mod tests {
         .unwrap();
         let batch = RecordBatch::try_from_iter([("arg", Arc::new(union) as ArrayRef)]).unwrap();
         let rows = rows(&[batch], 1).unwrap();
-        assert_eq!(rows, vec![vec![ScalarValue::Utf8(Some("x".into()))], vec![ScalarValue::Int64(Some(7))]]);
+        assert_eq!(
+            rows,
+            vec![
+                vec![ScalarValue::Utf8(Some("x".into()))],
+                vec![ScalarValue::Int64(Some(7))]
+            ]
+        );
     }
 
     #[test]
     fn the_count_is_checked() {
         let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
         let batch = RecordBatch::try_from_iter([("0", column)]).unwrap();
-        assert!(rows(std::slice::from_ref(&batch), 2).unwrap_err().to_string().contains("takes 2 values, 1 were bound"));
+        assert!(
+            rows(std::slice::from_ref(&batch), 2)
+                .unwrap_err()
+                .to_string()
+                .contains("takes 2 values, 1 were bound")
+        );
         let copy = decode(&encode(&[batch]).unwrap()).unwrap();
         assert_eq!(rows(&copy, 1).unwrap().len(), 1);
         assert!(decode(b"noise that is no stream").is_err());

@@ -20,7 +20,10 @@ pub struct Statement {
 /// Rewrites `?` to `$n` by position. `$n` may stand instead, not beside it.
 pub fn number(sql: &str) -> Result<Statement> {
     if !sql.contains(['?', '$']) {
-        return Ok(Statement { sql: sql.to_owned(), parameters: 0 });
+        return Ok(Statement {
+            sql: sql.to_owned(),
+            parameters: 0,
+        });
     }
     let tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location()
@@ -28,7 +31,9 @@ pub fn number(sql: &str) -> Result<Statement> {
     let mut marks = Vec::new();
     let mut numbered = 0;
     for token in &tokens {
-        let Token::Placeholder(text) = &token.token else { continue };
+        let Token::Placeholder(text) = &token.token else {
+            continue;
+        };
         if text == "?" {
             marks.push(token.span.start);
         } else {
@@ -36,13 +41,21 @@ pub fn number(sql: &str) -> Result<Statement> {
         }
     }
     if !marks.is_empty() && numbered > 0 {
-        return Err(Error::Syntax("use ? or $1, $2, ... for parameters, not both in one statement".into()));
+        return Err(Error::Syntax(
+            "use ? or $1, $2, ... for parameters, not both in one statement".into(),
+        ));
     }
     let parameters = marks.len().max(numbered);
     if parameters > MAX_PARAMETERS {
-        return Err(Error::Syntax(format!("{parameters} parameters are more than the {MAX_PARAMETERS} a statement may have")));
+        return Err(Error::Syntax(format!(
+            "{parameters} parameters are more than the {MAX_PARAMETERS} a statement may have"
+        )));
     }
-    let sql = if marks.is_empty() { sql.to_owned() } else { replace(sql, &marks) };
+    let sql = if marks.is_empty() {
+        sql.to_owned()
+    } else {
+        replace(sql, &marks)
+    };
     Ok(Statement { sql, parameters })
 }
 
@@ -52,7 +65,11 @@ pub fn position(placeholder: &str) -> Result<usize> {
         .strip_prefix('$')
         .and_then(|digits| digits.parse().ok())
         .filter(|n| *n > 0)
-        .ok_or_else(|| Error::Syntax(format!("parameter {placeholder} is not supported; use ? or $1, $2, ...")))
+        .ok_or_else(|| {
+            Error::Syntax(format!(
+                "parameter {placeholder} is not supported; use ? or $1, $2, ..."
+            ))
+        })
 }
 
 /// `marks` are the tokenizer's 1-based (line, column) places, columns counted in characters.
@@ -82,20 +99,34 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected: &str, parameters: usize) {
-        assert_eq!(number(sql).unwrap(), Statement { sql: expected.to_owned(), parameters });
+        assert_eq!(
+            number(sql).unwrap(),
+            Statement {
+                sql: expected.to_owned(),
+                parameters
+            }
+        );
     }
 
     #[test]
     fn question_marks_are_numbered_by_position() {
         check("SELECT 1", "SELECT 1", 0);
         check("SELECT ?", "SELECT $1", 1);
-        check("SELECT a FROM t WHERE b=? AND c IN (?, ?)", "SELECT a FROM t WHERE b=$1 AND c IN ($2, $3)", 3);
+        check(
+            "SELECT a FROM t WHERE b=? AND c IN (?, ?)",
+            "SELECT a FROM t WHERE b=$1 AND c IN ($2, $3)",
+            3,
+        );
         check("SELECT ?,\n  ?\r\n, ?", "SELECT $1,\n  $2\r\n, $3", 3);
     }
 
     #[test]
     fn text_identifiers_and_comments_stay() {
-        check("SELECT '?', \"a?b\", ? -- what?\n, 'it''s ?' /* ? */", "SELECT '?', \"a?b\", $1 -- what?\n, 'it''s ?' /* ? */", 1);
+        check(
+            "SELECT '?', \"a?b\", ? -- what?\n, 'it''s ?' /* ? */",
+            "SELECT '?', \"a?b\", $1 -- what?\n, 'it''s ?' /* ? */",
+            1,
+        );
         check("SELECT 'ünï → ?' AS \"→?\", ?", "SELECT 'ünï → ?' AS \"→?\", $1", 1);
         check("SELECT $$ ? $$, ?", "SELECT $$ ? $$, $1", 1);
         check("SELECT '?'", "SELECT '?'", 0);

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{ScalarValue, TableReference};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -37,7 +37,10 @@ pub struct Parsed {
 
 pub fn parse(sql: &str, max_bytes: usize) -> Result<Parsed> {
     if sql.len() > max_bytes {
-        return Err(Error::Syntax(format!("it has {} bytes, {max_bytes} are allowed", sql.len())));
+        return Err(Error::Syntax(format!(
+            "it has {} bytes, {max_bytes} are allowed",
+            sql.len()
+        )));
     }
     let numbered = placeholders::number(sql)?;
     let statement = one_statement(&numbered.sql)?;
@@ -81,7 +84,10 @@ fn one_statement(sql: &str) -> Result<DFStatement> {
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => Ok(statement),
         (None, _) => Err(Error::Syntax("it is empty".into())),
-        (Some(_), more) => Err(Error::Syntax(format!("{} statements in one text; send one at a time", more + 1))),
+        (Some(_), more) => Err(Error::Syntax(format!(
+            "{} statements in one text; send one at a time",
+            more + 1
+        ))),
     }
 }
 
@@ -110,8 +116,16 @@ fn refuse_sql_writes(statement: &SqlStatement) -> Result<()> {
 
 /// `DROP TABLE` of `DROP TABLE gold.x`: enough to say what was refused.
 fn leading_words(sql: &str) -> String {
-    let words: Vec<_> = sql.split_whitespace().take(2).take_while(|w| w.chars().all(char::is_alphabetic)).collect();
-    if words.is_empty() { "the statement".into() } else { words.join(" ").to_uppercase() }
+    let words: Vec<_> = sql
+        .split_whitespace()
+        .take(2)
+        .take_while(|w| w.chars().all(char::is_alphabetic))
+        .collect();
+    if words.is_empty() {
+        "the statement".into()
+    } else {
+        words.join(" ").to_uppercase()
+    }
 }
 
 fn reads_rows(statement: &DFStatement) -> bool {
@@ -141,7 +155,16 @@ impl Visitor for Modifiers {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
-        let TableFactor::Table { name, version, sample, with_hints, partitions, json_path, index_hints, .. } = factor
+        let TableFactor::Table {
+            name,
+            version,
+            sample,
+            with_hints,
+            partitions,
+            json_path,
+            index_hints,
+            ..
+        } = factor
         else {
             return ControlFlow::Continue(());
         };
@@ -156,7 +179,9 @@ impl Visitor for Modifiers {
         } else {
             return ControlFlow::Continue(());
         };
-        ControlFlow::Break(Error::Unsupported(format!("table {name}: {what} in a table reference is not supported")))
+        ControlFlow::Break(Error::Unsupported(format!(
+            "table {name}: {what} in a table reference is not supported"
+        )))
     }
 }
 
@@ -166,7 +191,10 @@ pub async fn plan(state: &SessionState, parsed: &Parsed, missing: &[String]) -> 
         Ok(plan) => plan,
         Err(error) => return Err(named_missing(error.into(), missing)),
     };
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let read_only = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
     if read_only.verify_plan(&plan).is_err() {
         return Err(Error::ReadOnly(leading_words(&parsed.sql)));
     }
@@ -176,7 +204,12 @@ pub async fn plan(state: &SessionState, parsed: &Parsed, missing: &[String]) -> 
 /// A plan that failed over a table that is not there is told so.
 fn named_missing(error: Error, missing: &[String]) -> Error {
     let text = error.to_string();
-    match (&error, missing.iter().find(|name| text.contains(name.rsplit('.').next().unwrap_or(name)))) {
+    match (
+        &error,
+        missing
+            .iter()
+            .find(|name| text.contains(name.rsplit('.').next().unwrap_or(name))),
+    ) {
         (Error::Plan(_), Some(name)) => {
             Error::NotFound(format!("table {name} does not exist; SHOW TABLES lists those that do"))
         }
@@ -190,7 +223,11 @@ pub fn parameter_types(plan: &LogicalPlan, count: usize) -> Result<Vec<Option<Da
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Limit(limit) = node {
             // The planner leaves these untyped; only a count makes sense.
-            for n in [&limit.skip, &limit.fetch].into_iter().flatten().filter_map(|e| untyped_position(e)) {
+            for n in [&limit.skip, &limit.fetch]
+                .into_iter()
+                .flatten()
+                .filter_map(|e| untyped_position(e))
+            {
                 found.get_mut(n - 1).map(|types| types.push(DataType::Int64));
             }
         }
@@ -207,7 +244,10 @@ pub fn parameter_types(plan: &LogicalPlan, count: usize) -> Result<Vec<Option<Da
             })
         })
     })?;
-    Ok(found.into_iter().map(|mut types| if types.len() == 1 { types.pop() } else { None }).collect())
+    Ok(found
+        .into_iter()
+        .map(|mut types| if types.len() == 1 { types.pop() } else { None })
+        .collect())
 }
 
 fn untyped_position(expr: &Expr) -> Option<usize> {
@@ -222,10 +262,12 @@ pub fn bind(plan: &LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan>
     if values.is_empty() {
         return Ok(plan.clone());
     }
-    plan.clone().with_param_values(values).map_err(|error| match Error::from(error) {
-        Error::Plan(text) => Error::Parameter(text),
-        other => other,
-    })
+    plan.clone()
+        .with_param_values(values)
+        .map_err(|error| match Error::from(error) {
+            Error::Plan(text) => Error::Parameter(text),
+            other => other,
+        })
 }
 
 #[cfg(test)]
@@ -279,7 +321,12 @@ mod tests {
 
     #[test]
     fn one_statement_at_a_time() {
-        assert!(parsed("SELECT 1; SELECT 2").unwrap_err().to_string().contains("one at a time"));
+        assert!(
+            parsed("SELECT 1; SELECT 2")
+                .unwrap_err()
+                .to_string()
+                .contains("one at a time")
+        );
         assert!(parsed("SELECT 1; DROP TABLE x").is_err());
         assert!(matches!(parsed(""), Err(Error::Syntax(_))));
         assert!(matches!(parsed("SELEC 1"), Err(Error::Syntax(_))));
@@ -289,7 +336,9 @@ mod tests {
 
     #[test]
     fn table_references_are_told_apart() {
-        let p = parsed("WITH c AS (SELECT 1) SELECT * FROM c, gold.a, b, ticklake.silver.d, other.x.y, \"/etc/passwd\"").unwrap();
+        let p =
+            parsed("WITH c AS (SELECT 1) SELECT * FROM c, gold.a, b, ticklake.silver.d, other.x.y, \"/etc/passwd\"")
+                .unwrap();
         let mut names: Vec<_> = p.tables.iter().map(ToString::to_string).collect();
         names.sort();
         assert_eq!(names, ["gold.a", "gold.b", "silver.d"]);
@@ -307,9 +356,15 @@ mod tests {
             "EXPLAIN SELECT * FROM gold.a TABLESAMPLE (10 PERCENT)",
         ] {
             let refused = parsed(sql).expect_err(sql);
-            assert!(matches!(refused, Error::Unsupported(_) | Error::Syntax(_)), "{sql}: {refused}");
+            assert!(
+                matches!(refused, Error::Unsupported(_) | Error::Syntax(_)),
+                "{sql}: {refused}"
+            );
         }
-        for sql in ["SELECT * FROM gold.a FOR SYSTEM_TIME AS OF '2020-01-01'", "SELECT * FROM gold.a VERSION AS OF 3"] {
+        for sql in [
+            "SELECT * FROM gold.a FOR SYSTEM_TIME AS OF '2020-01-01'",
+            "SELECT * FROM gold.a VERSION AS OF 3",
+        ] {
             assert!(parsed(sql).is_err(), "{sql}");
         }
     }

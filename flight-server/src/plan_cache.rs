@@ -19,7 +19,9 @@ pub struct PlanCache {
 impl PlanCache {
     pub fn get(&self, sql: &str, versions: &BTreeMap<String, u64>) -> Option<Arc<Planned>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = plans.iter().rposition(|(text, planned)| text == sql && planned.versions == *versions)?;
+        let at = plans
+            .iter()
+            .rposition(|(text, planned)| text == sql && planned.versions == *versions)?;
         let found = plans.remove(at)?;
         let planned = found.1.clone();
         plans.push_back(found);

@@ -40,7 +40,11 @@ pub async fn create(
         ..Default::default()
     };
     Ok(ActionCreatePreparedStatementResult {
-        prepared_statement_handle: service.engine.signer.seal(Kind::Prepared, claims, service.engine.options.ticket_lifetime),
+        prepared_statement_handle: service.engine.signer.seal(
+            Kind::Prepared,
+            claims,
+            service.engine.options.ticket_lifetime,
+        ),
         dataset_schema: ipc(&dataset)?,
         parameter_schema: ipc(&parameters::schema(&planned.parameter_types))?,
     })
@@ -63,15 +67,22 @@ pub async fn bind(
     let batches = receive(request.into_inner()).await?;
     let count = claims.parameter_count as usize;
     if count == 0 && batches.iter().all(|b| b.num_columns() == 0) {
-        return Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) });
+        return Ok(DoPutPreparedStatementResult {
+            prepared_statement_handle: Some(handle),
+        });
     }
     if parameters::rows(&batches, count)?.is_empty() {
         return Err(Error::Parameter("no row of values was sent".into()));
     }
     claims.parameters = Some(parameters::encode(&batches)?);
-    let bound = service.engine.signer.seal(Kind::Prepared, claims, service.engine.options.ticket_lifetime);
+    let bound = service
+        .engine
+        .signer
+        .seal(Kind::Prepared, claims, service.engine.options.ticket_lifetime);
     service.bindings.remember(caller.peer, &handle, bound.clone());
-    Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(bound) })
+    Ok(DoPutPreparedStatementResult {
+        prepared_statement_handle: Some(bound),
+    })
 }
 
 async fn receive(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>> {
@@ -82,7 +93,9 @@ async fn receive(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>> {
     while let Some(batch) = batches.try_next().await.map_err(|e| Error::Parameter(e.to_string()))? {
         bytes += batch.get_array_memory_size();
         if bytes > MAX_PARAMETER_BYTES {
-            return Err(Error::Parameter(format!("more than {MAX_PARAMETER_BYTES} bytes of values; bind fewer at once")));
+            return Err(Error::Parameter(format!(
+                "more than {MAX_PARAMETER_BYTES} bytes of values; bind fewer at once"
+            )));
         }
         received.push(batch);
     }
@@ -95,7 +108,10 @@ pub async fn describe(
     request: Request<FlightDescriptor>,
 ) -> Result<FlightInfo> {
     let caller = Caller::of(&request)?;
-    let mut claims = service.engine.signer.open(Kind::Prepared, &query.prepared_statement_handle, &caller.user)?;
+    let mut claims = service
+        .engine
+        .signer
+        .open(Kind::Prepared, &query.prepared_statement_handle, &caller.user)?;
     if claims.parameters.is_none()
         && claims.parameter_count > 0
         && let Some(bound) = service.bindings.recall(caller.peer, &query.prepared_statement_handle)

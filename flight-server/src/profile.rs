@@ -42,7 +42,10 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        Self { types: Types::Strict, timestamps: Timestamps::Us }
+        Self {
+            types: Types::Strict,
+            timestamps: Timestamps::Us,
+        }
     }
 }
 
@@ -56,7 +59,11 @@ impl Profile {
             match part.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
                 Some(("types", value)) => types = Some(parse_types(value)?),
                 Some(("timestamp", value)) => timestamps = Some(parse_timestamps(value)?),
-                _ => return Err(Error::Request(format!("database: unknown suffix {part:?}; use types= or timestamp="))),
+                _ => {
+                    return Err(Error::Request(format!(
+                        "database: unknown suffix {part:?}; use types= or timestamp="
+                    )));
+                }
             }
         }
         if let Some(value) = header(headers, TYPES_HEADER)? {
@@ -98,7 +105,13 @@ impl Profile {
 }
 
 fn header<'a>(headers: &'a MetadataMap, name: &str) -> Result<Option<&'a str>> {
-    headers.get(name).map(|v| v.to_str().map_err(|_| Error::Request(format!("header {name} is not text")))).transpose()
+    headers
+        .get(name)
+        .map(|v| {
+            v.to_str()
+                .map_err(|_| Error::Request(format!("header {name} is not text")))
+        })
+        .transpose()
 }
 
 fn parse_types(value: &str) -> Result<Types> {
@@ -106,7 +119,9 @@ fn parse_types(value: &str) -> Result<Types> {
         "strict" => Ok(Types::Strict),
         "arrow" => Ok(Types::Arrow),
         "grafana" => Ok(Types::Grafana),
-        _ => Err(Error::Request(format!("{TYPES_HEADER}: unknown value {value:?}; use strict, arrow or grafana"))),
+        _ => Err(Error::Request(format!(
+            "{TYPES_HEADER}: unknown value {value:?}; use strict, arrow or grafana"
+        ))),
     }
 }
 
@@ -115,7 +130,9 @@ fn parse_timestamps(value: &str) -> Result<Timestamps> {
         "us" => Ok(Timestamps::Us),
         "ns" => Ok(Timestamps::Ns),
         "naive" => Ok(Timestamps::Naive),
-        _ => Err(Error::Request(format!("{TIMESTAMP_HEADER}: unknown value {value:?}; use us, ns or naive"))),
+        _ => Err(Error::Request(format!(
+            "{TIMESTAMP_HEADER}: unknown value {value:?}; use us, ns or naive"
+        ))),
     }
 }
 
@@ -134,12 +151,32 @@ mod tests {
     #[test]
     fn headers_choose_the_profile() {
         assert_eq!(profile(&[]).unwrap(), Profile::default());
-        assert_eq!(profile(&[(TYPES_HEADER, "grafana")]).unwrap().timestamps, Timestamps::Ns);
-        assert_eq!(profile(&[(TYPES_HEADER, "arrow")]).unwrap().timestamps, Timestamps::Unchanged);
-        assert_eq!(profile(&[(TIMESTAMP_HEADER, "naive")]).unwrap().timestamps, Timestamps::Naive);
+        assert_eq!(
+            profile(&[(TYPES_HEADER, "grafana")]).unwrap().timestamps,
+            Timestamps::Ns
+        );
+        assert_eq!(
+            profile(&[(TYPES_HEADER, "arrow")]).unwrap().timestamps,
+            Timestamps::Unchanged
+        );
+        assert_eq!(
+            profile(&[(TIMESTAMP_HEADER, "naive")]).unwrap().timestamps,
+            Timestamps::Naive
+        );
         let by_database = profile(&[(DATABASE_HEADER, "ticklake;types=grafana;timestamp=us")]).unwrap();
-        assert_eq!(by_database, Profile { types: Types::Grafana, timestamps: Timestamps::Us });
-        assert!(profile(&[(TYPES_HEADER, "views")]).unwrap_err().to_string().contains("strict, arrow or grafana"));
+        assert_eq!(
+            by_database,
+            Profile {
+                types: Types::Grafana,
+                timestamps: Timestamps::Us
+            }
+        );
+        assert!(
+            profile(&[(TYPES_HEADER, "views")])
+                .unwrap_err()
+                .to_string()
+                .contains("strict, arrow or grafana")
+        );
         assert!(profile(&[(DATABASE_HEADER, "ticklake;type=grafana")]).is_err());
         assert_eq!(profile(&[(DATABASE_HEADER, "ticklake")]).unwrap(), Profile::default());
     }

@@ -38,7 +38,11 @@ pub struct PinnedTable {
 
 impl PinnedTable {
     pub fn new(version: Arc<TableVersion>) -> Self {
-        let plain = version.schema().fields().iter().map(|f| f.as_ref().clone().with_metadata(Default::default()));
+        let plain = version
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| f.as_ref().clone().with_metadata(Default::default()));
         let schema = Arc::new(Schema::new(plain.collect::<Vec<_>>()));
         Self { version, schema }
     }
@@ -46,16 +50,23 @@ impl PinnedTable {
     /// The files that may hold rows for `filters`.
     fn prune<'a>(&'a self, state: &dyn Session, filters: &[Expr]) -> DFResult<Vec<&'a Arc<DataFile>>> {
         let files = self.version.files();
-        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(files.iter().collect()) };
+        let Some(filter) = conjunction(filters.iter().cloned()) else {
+            return Ok(files.iter().collect());
+        };
         let df_schema = DFSchema::try_from(self.schema.as_ref().clone())?;
         let predicate = state.create_physical_expr(filter, &df_schema)?;
-        let Some(predicate) =
-            PruningPredicateBuilder::new().with_file_schema(self.schema.clone()).build(predicate)
+        let Some(predicate) = PruningPredicateBuilder::new()
+            .with_file_schema(self.schema.clone())
+            .build(predicate)
         else {
             return Ok(files.iter().collect());
         };
         let keep = predicate.prune(self.version.as_ref())?;
-        Ok(files.iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
+        Ok(files
+            .iter()
+            .zip(keep)
+            .filter_map(|(file, keep)| keep.then_some(file))
+            .collect())
     }
 
     fn statistics(&self, files: &[&Arc<DataFile>], filtered: bool) -> Statistics {
@@ -107,7 +118,9 @@ impl TableProvider for PinnedTable {
         }
         let columns = self.version.columns();
         let partition = columns.partition.clone();
-        let table_schema = TableSchema::builder(columns.file_schema.clone()).with_table_partition_cols(partition).build();
+        let table_schema = TableSchema::builder(columns.file_schema.clone())
+            .with_table_partition_cols(partition)
+            .build();
         let url = ObjectStoreUrl::parse(STORE_URL)?;
         let store = state.runtime_env().object_store(&url)?;
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
@@ -116,7 +129,9 @@ impl TableProvider for PinnedTable {
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)));
         let indices = match projection {
             Some(indices) => indices.iter().map(|i| self.version.scan_index(*i)).collect(),
-            None => (0..self.schema.fields().len()).map(|i| self.version.scan_index(i)).collect(),
+            None => (0..self.schema.fields().len())
+                .map(|i| self.version.scan_index(i))
+                .collect(),
         };
         let statistics = self.statistics(&files, !filters.is_empty());
         let groups = groups(&files, state.config().target_partitions());
@@ -147,12 +162,17 @@ fn take_rows(files: &mut Vec<&Arc<DataFile>>, limit: Option<usize>) {
 
 /// Spreads the files over `partitions` groups of about equal bytes, their order kept within a group.
 fn groups(files: &[&Arc<DataFile>], partitions: usize) -> Vec<FileGroup> {
-    let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![Default::default(); partitions.clamp(1, files.len().max(1))];
+    let mut groups: Vec<(u64, Vec<PartitionedFile>)> =
+        vec![Default::default(); partitions.clamp(1, files.len().max(1))];
     for file in files {
         if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
             *bytes += file.file.object_meta.size.max(1);
             group.push(file.file.clone());
         }
     }
-    groups.into_iter().filter(|(_, g)| !g.is_empty()).map(|(_, g)| FileGroup::new(g)).collect()
+    groups
+        .into_iter()
+        .filter(|(_, g)| !g.is_empty())
+        .map(|(_, g)| FileGroup::new(g))
+        .collect()
 }

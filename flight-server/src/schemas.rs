@@ -29,13 +29,20 @@ struct PinnedSchema {
 
 impl PinnedCatalog {
     pub fn new(versions: impl IntoIterator<Item = Arc<TableVersion>>) -> Self {
-        let mut schemas: BTreeMap<String, PinnedSchema> =
-            SCHEMAS.iter().map(|name| ((*name).to_owned(), PinnedSchema::default())).collect();
+        let mut schemas: BTreeMap<String, PinnedSchema> = SCHEMAS
+            .iter()
+            .map(|name| ((*name).to_owned(), PinnedSchema::default()))
+            .collect();
         for version in versions {
             let tables = &mut schemas.entry(version.name().schema().to_owned()).or_default().tables;
             tables.insert(version.name().table().to_owned(), version);
         }
-        Self { schemas: schemas.into_iter().map(|(name, schema)| (name, Arc::new(schema))).collect() }
+        Self {
+            schemas: schemas
+                .into_iter()
+                .map(|(name, schema)| (name, Arc::new(schema)))
+                .collect(),
+        }
     }
 }
 
@@ -56,7 +63,10 @@ impl SchemaProvider for PinnedSchema {
     }
 
     async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
-        let table = self.tables.get(name).map(|v| Arc::new(PinnedTable::new(v.clone())) as Arc<dyn TableProvider>);
+        let table = self
+            .tables
+            .get(name)
+            .map(|v| Arc::new(PinnedTable::new(v.clone())) as Arc<dyn TableProvider>);
         Ok(table)
     }
 

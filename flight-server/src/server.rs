@@ -36,7 +36,9 @@ pub async fn serve(
     status: Arc<ServerStatus>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let addr = listener.local_addr().map_err(|e| Error::Config(format!("the listener has no address: {e}")))?;
+    let addr = listener
+        .local_addr()
+        .map_err(|e| Error::Config(format!("the listener has no address: {e}")))?;
     if !addr.ip().is_loopback() && !options.insecure {
         return Err(Error::Config(format!(
             "refusing to serve {addr} without log-in and encryption; bind to 127.0.0.1, or say --insecure to allow it"
@@ -52,11 +54,28 @@ pub async fn serve(
     let stop_queries = CancellationToken::new();
     let queries = QueryRuntime::new(options.query_threads)?;
 
-    let keys = options.signing_key.iter().chain(&options.previous_signing_keys).map(|k| k.0.clone()).collect();
+    let keys = options
+        .signing_key
+        .iter()
+        .chain(&options.previous_signing_keys)
+        .map(|k| k.0.clone())
+        .collect();
     let signer = Signer::new(keys, lake.clock().clone())?;
-    let snapshots = Snapshots::new(lake, &options, status.clone(), followers.clone(), stop_followers.clone());
-    let engine =
-        Engine::new(snapshots, signer, options, status.clone(), queries.handle(), stop_queries.clone())?;
+    let snapshots = Snapshots::new(
+        lake,
+        &options,
+        status.clone(),
+        followers.clone(),
+        stop_followers.clone(),
+    );
+    let engine = Engine::new(
+        snapshots,
+        signer,
+        options,
+        status.clone(),
+        queries.handle(),
+        stop_queries.clone(),
+    )?;
     let service = Wire(Service::new(Arc::new(engine))?);
     let flight = FlightServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
@@ -71,7 +90,9 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(flight)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { stop_accepting.cancelled().await });
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            stop_accepting.cancelled().await
+        });
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain_timeout).await;
@@ -101,7 +122,9 @@ impl QueryRuntime {
         if threads > 0 {
             builder.worker_threads(threads);
         }
-        let runtime = builder.build().map_err(|e| Error::Internal(format!("query threads cannot start: {e}")))?;
+        let runtime = builder
+            .build()
+            .map_err(|e| Error::Internal(format!("query threads cannot start: {e}")))?;
         Ok(Self(Some(runtime)))
     }
 

@@ -12,7 +12,9 @@ use arrow_flight::sql::{
     CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
     CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
 };
-use arrow_flight::{Action, ActionType, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket};
+use arrow_flight::{
+    Action, ActionType, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
+};
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
@@ -48,13 +50,21 @@ impl Service {
     }
 
     /// The answer to GetFlightInfo of a command whose ticket is the command itself.
-    fn catalog_info(&self, schema: &Schema, command: &impl ProstMessageExt, descriptor: FlightDescriptor) -> Answer<FlightInfo> {
+    fn catalog_info(
+        &self,
+        schema: &Schema,
+        command: &impl ProstMessageExt,
+        descriptor: FlightDescriptor,
+    ) -> Answer<FlightInfo> {
         let ticket = command.as_any().encode_to_vec();
-        flight_info(schema, ticket.into(), descriptor, Bytes::new()).map_err(|e| self.engine.fail(e)).map(Response::new)
+        flight_info(schema, ticket.into(), descriptor, Bytes::new())
+            .map_err(|e| self.engine.fail(e))
+            .map(Response::new)
     }
 
     fn rows(&self, rows: Result<RecordBatch>) -> Answer<FrameStream> {
-        rows.map(|batch| Response::new(from_batch(batch))).map_err(|e| self.engine.fail(e))
+        rows.map(|batch| Response::new(from_batch(batch)))
+            .map_err(|e| self.engine.fail(e))
     }
 
     fn answer<T>(&self, result: Result<T>) -> Answer<T> {
@@ -67,10 +77,21 @@ impl Service {
 }
 
 /// One endpoint without a location: clients come back over the connection that they have.
-pub fn flight_info(schema: &Schema, ticket: Bytes, descriptor: FlightDescriptor, metadata: Bytes) -> Result<FlightInfo> {
+pub fn flight_info(
+    schema: &Schema,
+    ticket: Bytes,
+    descriptor: FlightDescriptor,
+    metadata: Bytes,
+) -> Result<FlightInfo> {
     let endpoint = FlightEndpoint::new().with_ticket(Ticket { ticket });
-    let info = FlightInfo::new().try_with_schema(schema)?.with_endpoint(endpoint).with_descriptor(descriptor);
-    Ok(info.with_total_records(-1).with_total_bytes(-1).with_app_metadata(metadata))
+    let info = FlightInfo::new()
+        .try_with_schema(schema)?
+        .with_endpoint(endpoint)
+        .with_descriptor(descriptor);
+    Ok(info
+        .with_total_records(-1)
+        .with_total_bytes(-1)
+        .with_app_metadata(metadata))
 }
 
 #[tonic::async_trait]
@@ -90,7 +111,9 @@ impl FlightSqlService for Service {
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Answer<FrameStream> {
-        statement::run(self, ticket, request).await.map_err(|e| self.engine.fail(e))
+        statement::run(self, ticket, request)
+            .await
+            .map_err(|e| self.engine.fail(e))
     }
 
     async fn do_action_create_prepared_statement(
@@ -98,7 +121,9 @@ impl FlightSqlService for Service {
         query: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        prepared::create(self, query, request).await.map_err(|e| self.engine.fail(e))
+        prepared::create(self, query, request)
+            .await
+            .map_err(|e| self.engine.fail(e))
     }
 
     async fn do_put_prepared_statement_query(
@@ -106,7 +131,9 @@ impl FlightSqlService for Service {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        prepared::bind(self, query, request).await.map_err(|e| self.engine.fail(e))
+        prepared::bind(self, query, request)
+            .await
+            .map_err(|e| self.engine.fail(e))
     }
 
     async fn get_flight_info_prepared_statement(
@@ -126,7 +153,11 @@ impl FlightSqlService for Service {
         Ok(())
     }
 
-    async fn get_flight_info_catalogs(&self, query: CommandGetCatalogs, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+    async fn get_flight_info_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<FlightDescriptor>,
+    ) -> Answer<FlightInfo> {
         self.catalog_info(&query.into_builder().schema(), &query, request.into_inner())
     }
 
@@ -134,7 +165,11 @@ impl FlightSqlService for Service {
         self.rows(catalog::catalogs(query))
     }
 
-    async fn get_flight_info_schemas(&self, query: CommandGetDbSchemas, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+    async fn get_flight_info_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<FlightDescriptor>,
+    ) -> Answer<FlightInfo> {
         self.catalog_info(&query.clone().into_builder().schema(), &query, request.into_inner())
     }
 
@@ -142,7 +177,11 @@ impl FlightSqlService for Service {
         self.rows(catalog::schemas(query))
     }
 
-    async fn get_flight_info_tables(&self, query: CommandGetTables, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+    async fn get_flight_info_tables(
+        &self,
+        query: CommandGetTables,
+        request: Request<FlightDescriptor>,
+    ) -> Answer<FlightInfo> {
         self.catalog_info(&query.clone().into_builder().schema(), &query, request.into_inner())
     }
 
@@ -162,7 +201,11 @@ impl FlightSqlService for Service {
         self.rows(catalog::table_types(query))
     }
 
-    async fn get_flight_info_sql_info(&self, query: CommandGetSqlInfo, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
+    async fn get_flight_info_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        request: Request<FlightDescriptor>,
+    ) -> Answer<FlightInfo> {
         self.catalog_info(&self.sql_info.schema(), &query, request.into_inner())
     }
 
@@ -178,8 +221,16 @@ impl FlightSqlService for Service {
         self.catalog_info(&self.xdbc.schema(), &query, request.into_inner())
     }
 
-    async fn do_get_xdbc_type_info(&self, query: CommandGetXdbcTypeInfo, _request: Request<Ticket>) -> Answer<FrameStream> {
-        self.rows(self.xdbc.record_batch(query.data_type).map_err(|e| Error::Internal(e.to_string())))
+    async fn do_get_xdbc_type_info(
+        &self,
+        query: CommandGetXdbcTypeInfo,
+        _request: Request<Ticket>,
+    ) -> Answer<FrameStream> {
+        self.rows(
+            self.xdbc
+                .record_batch(query.data_type)
+                .map_err(|e| Error::Internal(e.to_string())),
+        )
     }
 
     async fn get_flight_info_primary_keys(
@@ -190,7 +241,11 @@ impl FlightSqlService for Service {
         self.catalog_info(&keys::primary_schema(), &query, request.into_inner())
     }
 
-    async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, _request: Request<Ticket>) -> Answer<FrameStream> {
+    async fn do_get_primary_keys(
+        &self,
+        query: CommandGetPrimaryKeys,
+        _request: Request<Ticket>,
+    ) -> Answer<FrameStream> {
         self.rows(keys::primary(self, query).await)
     }
 
@@ -202,7 +257,11 @@ impl FlightSqlService for Service {
         self.catalog_info(&keys::reference_schema(), &query, request.into_inner())
     }
 
-    async fn do_get_exported_keys(&self, _query: CommandGetExportedKeys, _request: Request<Ticket>) -> Answer<FrameStream> {
+    async fn do_get_exported_keys(
+        &self,
+        _query: CommandGetExportedKeys,
+        _request: Request<Ticket>,
+    ) -> Answer<FrameStream> {
         self.rows(Ok(keys::no_references()))
     }
 
@@ -214,7 +273,11 @@ impl FlightSqlService for Service {
         self.catalog_info(&keys::reference_schema(), &query, request.into_inner())
     }
 
-    async fn do_get_imported_keys(&self, _query: CommandGetImportedKeys, _request: Request<Ticket>) -> Answer<FrameStream> {
+    async fn do_get_imported_keys(
+        &self,
+        _query: CommandGetImportedKeys,
+        _request: Request<Ticket>,
+    ) -> Answer<FrameStream> {
         self.rows(Ok(keys::no_references()))
     }
 
@@ -226,12 +289,19 @@ impl FlightSqlService for Service {
         self.catalog_info(&keys::reference_schema(), &query, request.into_inner())
     }
 
-    async fn do_get_cross_reference(&self, _query: CommandGetCrossReference, _request: Request<Ticket>) -> Answer<FrameStream> {
+    async fn do_get_cross_reference(
+        &self,
+        _query: CommandGetCrossReference,
+        _request: Request<Ticket>,
+    ) -> Answer<FrameStream> {
         self.rows(Ok(keys::no_references()))
     }
 
     async fn do_get_fallback(&self, _request: Request<Ticket>, message: Any) -> Answer<FrameStream> {
-        Err(self.engine.fail(Error::Unsupported(format!("a ticket of type {} is not one of this server's", message.type_url))))
+        Err(self.engine.fail(Error::Unsupported(format!(
+            "a ticket of type {} is not one of this server's",
+            message.type_url
+        ))))
     }
 
     async fn do_put_statement_update(

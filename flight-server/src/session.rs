@@ -23,12 +23,26 @@ use crate::service::{Answer, Boxed, Service};
 use crate::ticket::{Claims, Kind};
 
 /// Any log-in succeeds while there are no users, and gets a bearer: drivers given a user and a password need one.
-pub fn handshake(service: &Service, _request: Request<Streaming<HandshakeRequest>>) -> Answer<Boxed<HandshakeResponse>> {
-    let claims = Claims { user: ANONYMOUS.to_owned(), ..Default::default() };
-    let bearer = service.engine.signer.seal(Kind::Bearer, claims, service.engine.options.bearer_lifetime);
+pub fn handshake(
+    service: &Service,
+    _request: Request<Streaming<HandshakeRequest>>,
+) -> Answer<Boxed<HandshakeResponse>> {
+    let claims = Claims {
+        user: ANONYMOUS.to_owned(),
+        ..Default::default()
+    };
+    let bearer = service
+        .engine
+        .signer
+        .seal(Kind::Bearer, claims, service.engine.options.bearer_lifetime);
     let bearer = BASE64_URL_SAFE_NO_PAD.encode(bearer);
-    let header = format!("Bearer {bearer}").parse().map_err(|_| Status::internal("the bearer is no header"))?;
-    let answer = HandshakeResponse { protocol_version: 0, payload: Bytes::from(bearer) };
+    let header = format!("Bearer {bearer}")
+        .parse()
+        .map_err(|_| Status::internal("the bearer is no header"))?;
+    let answer = HandshakeResponse {
+        protocol_version: 0,
+        payload: Bytes::from(bearer),
+    };
     let mut response: Response<Boxed<HandshakeResponse>> = Response::new(Box::pin(futures::stream::iter([Ok(answer)])));
     response.metadata_mut().insert("authorization", header);
     Ok(response)
@@ -107,7 +121,10 @@ pub fn action_types() -> Vec<ActionType> {
         ("GetSessionOptions", "Tells catalog and schema"),
         ("CloseSession", "Ends the session"),
     ]
-    .map(|(name, text)| ActionType { r#type: name.into(), description: text.into() })
+    .map(|(name, text)| ActionType {
+        r#type: name.into(),
+        description: text.into(),
+    })
     .into()
 }
 
@@ -120,13 +137,23 @@ pub fn action(service: &Service, action: Action) -> Answer<Boxed<arrow_flight::R
         }
         "GetSessionOptions" => options().encode_to_vec(),
         "CloseSession" => CloseSessionResult { status: 1 }.encode_to_vec(),
-        other => return Err(service.engine.fail(Error::Unsupported(format!("action {other} is not supported")))),
+        other => {
+            return Err(service
+                .engine
+                .fail(Error::Unsupported(format!("action {other} is not supported"))));
+        }
     };
-    Ok(Response::new(Box::pin(futures::stream::iter([Ok(arrow_flight::Result { body: body.into() })]))))
+    Ok(Response::new(Box::pin(futures::stream::iter([Ok(
+        arrow_flight::Result { body: body.into() },
+    )]))))
 }
 
 fn decode<M: Message + Default>(service: &Service, body: &[u8]) -> Result<M, Status> {
-    M::decode(body).map_err(|e| service.engine.fail(Error::Request(format!("the action's body does not decode: {e}"))))
+    M::decode(body).map_err(|e| {
+        service
+            .engine
+            .fail(Error::Request(format!("the action's body does not decode: {e}")))
+    })
 }
 
 fn set_options(request: &SetSessionOptionsRequest) -> SetSessionOptionsResult {
@@ -148,9 +175,13 @@ fn set_options(request: &SetSessionOptionsRequest) -> SetSessionOptionsResult {
 }
 
 fn options() -> GetSessionOptionsResult {
-    let text = |t: &str| SessionOptionValue { option_value: Some(OptionValue::String(t.to_owned())) };
-    let session_options =
-        HashMap::from([("catalog".to_owned(), text(CATALOG)), ("schema".to_owned(), text(DEFAULT_SCHEMA))]);
+    let text = |t: &str| SessionOptionValue {
+        option_value: Some(OptionValue::String(t.to_owned())),
+    };
+    let session_options = HashMap::from([
+        ("catalog".to_owned(), text(CATALOG)),
+        ("schema".to_owned(), text(DEFAULT_SCHEMA)),
+    ]);
     GetSessionOptionsResult { session_options }
 }
 
@@ -163,13 +194,18 @@ fn cancel_flight_info(service: &Service, body: &[u8]) -> Result<CancelFlightInfo
 /// The older form of the same: its body holds an encoded FlightInfo.
 pub fn cancel_query(service: &Service, query: ActionCancelQueryRequest) -> Result<ActionCancelQueryResult, Status> {
     let info: FlightInfo = decode(service, &query.info)?;
-    Ok(ActionCancelQueryResult { result: cancel(service, &info) as i32 })
+    Ok(ActionCancelQueryResult {
+        result: cancel(service, &info) as i32,
+    })
 }
 
 /// The id in app_metadata names the query. What does not run here cannot be cancelled here.
 fn cancel(service: &Service, info: &FlightInfo) -> CancelStatus {
     let metadata: Option<serde_json::Value> = serde_json::from_slice(&info.app_metadata).ok();
-    let id = metadata.as_ref().and_then(|m| m.get("query_id")).and_then(|id| id.as_str());
+    let id = metadata
+        .as_ref()
+        .and_then(|m| m.get("query_id"))
+        .and_then(|id| id.as_str());
     match id {
         Some(id) if service.engine.cancel(id) => CancelStatus::Cancelled,
         _ => CancelStatus::NotCancellable,
@@ -182,7 +218,9 @@ mod tests {
 
     #[test]
     fn options_outside_what_there_is_are_named() {
-        let text = |t: &str| SessionOptionValue { option_value: Some(OptionValue::String(t.to_owned())) };
+        let text = |t: &str| SessionOptionValue {
+            option_value: Some(OptionValue::String(t.to_owned())),
+        };
         let request = SetSessionOptionsRequest {
             session_options: HashMap::from([
                 ("catalog".to_owned(), text(CATALOG)),

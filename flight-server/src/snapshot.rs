@@ -115,14 +115,22 @@ impl Snapshots {
             return Ok(known);
         }
         let at = follower.load(Some(version)).await.map_err(|error| {
-            Error::NotFound(format!("version {version} of {name} can no longer be read; run the query again ({error})"))
+            Error::NotFound(format!(
+                "version {version} of {name} can no longer be read; run the query again ({error})"
+            ))
         })?;
         follower.remember(at.clone());
         Ok(at)
     }
 
     async fn follower(&self, name: &TableName) -> Result<Arc<Follower>> {
-        let known = self.0.tables.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let known = self
+            .0
+            .tables
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
         match known {
             Some(known) => Ok(known),
             None => self.open(self.0.lake.table(name).await?).await,
@@ -135,7 +143,12 @@ impl Snapshots {
             return Ok(());
         }
         for table in self.0.lake.tables().await? {
-            let known = self.0.tables.read().unwrap_or_else(PoisonError::into_inner).contains_key(table.name());
+            let known = self
+                .0
+                .tables
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains_key(table.name());
             if !known {
                 self.open(table).await?;
             }
@@ -161,7 +174,9 @@ impl Snapshots {
             return Ok(known.clone());
         }
         tables.insert(name, follower.clone());
-        self.0.tasks.spawn_on(follow(follower.clone(), self.0.clone()), &self.0.network);
+        self.0
+            .tasks
+            .spawn_on(follow(follower.clone(), self.0.clone()), &self.0.network);
         Ok(follower)
     }
 }
@@ -171,7 +186,11 @@ async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
     let mut committed = follower.table.committed();
     let mut own_commits = true;
     loop {
-        let pause = if follower.is_active() { shared.poll } else { shared.idle_poll };
+        let pause = if follower.is_active() {
+            shared.poll
+        } else {
+            shared.idle_poll
+        };
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
             changed = committed.changed(), if own_commits => own_commits = changed.is_ok(),
@@ -284,5 +303,10 @@ fn from_delta(table: &Table, loaded: &DeltaTable) -> Result<TableVersion> {
         deletion_vector: view.deletion_vector_descriptor(),
         ..Default::default()
     });
-    TableVersion::new(table.spec().clone(), version, state.version_timestamp(version), adds.collect::<Vec<_>>())
+    TableVersion::new(
+        table.spec().clone(),
+        version,
+        state.version_timestamp(version),
+        adds.collect::<Vec<_>>(),
+    )
 }

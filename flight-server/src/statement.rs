@@ -21,19 +21,34 @@ pub async fn describe(
     request: Request<FlightDescriptor>,
 ) -> Result<FlightInfo> {
     let caller = Caller::of(&request)?;
-    let claims = Claims { user: caller.user, sql: query.query, ..Default::default() };
+    let claims = Claims {
+        user: caller.user,
+        sql: query.query,
+        ..Default::default()
+    };
     let described = service.engine.describe(claims, caller.profile).await?;
     info(described, request.into_inner())
 }
 
 pub fn info(described: Described, descriptor: FlightDescriptor) -> Result<FlightInfo> {
-    let ticket = TicketStatementQuery { statement_handle: described.ticket }.as_any().encode_to_vec();
+    let ticket = TicketStatementQuery {
+        statement_handle: described.ticket,
+    }
+    .as_any()
+    .encode_to_vec();
     flight_info(&described.schema, ticket.into(), descriptor, described.app_metadata)
 }
 
-pub async fn run(service: &Service, ticket: TicketStatementQuery, request: Request<Ticket>) -> Result<Response<FrameStream>> {
+pub async fn run(
+    service: &Service,
+    ticket: TicketStatementQuery,
+    request: Request<Ticket>,
+) -> Result<Response<FrameStream>> {
     let caller = Caller::of(&request)?;
-    let claims = service.engine.signer.open(Kind::Ticket, &ticket.statement_handle, &caller.user)?;
+    let claims = service
+        .engine
+        .signer
+        .open(Kind::Ticket, &ticket.statement_handle, &caller.user)?;
     let frames = service.engine.run(claims, caller.timeout).await?;
     let mut response = Response::new(frames.stream);
     if let Ok(versions) = frames.versions.parse() {

@@ -61,11 +61,17 @@ pub fn start(query: Query, queries: &Handle, versions: String) -> Frames {
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
     query.engine.status.stream_opened();
     queries.spawn(run(query, sender));
-    Frames { stream: Box::pin(ReceiverStream::new(receiver)), versions }
+    Frames {
+        stream: Box::pin(ReceiverStream::new(receiver)),
+        versions,
+    }
 }
 
 async fn run(query: Query, sender: mpsc::Sender<Result<FlightData, Status>>) {
-    let ending = Ending { engine: query.engine.clone(), query_id: query.query_id.clone() };
+    let ending = Ending {
+        engine: query.engine.clone(),
+        query_id: query.query_id.clone(),
+    };
     let started = Instant::now();
     let (cancel, deadline, limit) = (query.cancel.clone(), query.deadline, query.limit);
     let send_all = send_frames(query, &sender);
@@ -76,7 +82,12 @@ async fn run(query: Query, sender: mpsc::Sender<Result<FlightData, Status>>) {
         outcome = send_all => outcome,
     };
     match outcome {
-        Ok(rows) => tracing::debug!(query_id = ending.query_id, rows, elapsed_ms = started.elapsed().as_millis(), "query"),
+        Ok(rows) => tracing::debug!(
+            query_id = ending.query_id,
+            rows,
+            elapsed_ms = started.elapsed().as_millis(),
+            "query"
+        ),
         Err(error) => {
             let status = ending.engine.fail(error);
             // A reader that stopped reading is not waited for.
@@ -118,7 +129,11 @@ async fn send_frames(query: Query, sender: &mpsc::Sender<Result<FlightData, Stat
     let mut frames = FlightDataEncoderBuilder::new()
         .with_schema(schema)
         .with_max_flight_data_size(usize::MAX)
-        .build(batches.inspect_ok(move |batch| counters.sent(batch.num_rows() as u64, 0)).boxed());
+        .build(
+            batches
+                .inspect_ok(move |batch| counters.sent(batch.num_rows() as u64, 0))
+                .boxed(),
+        );
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(unwrap_ours)?;
         total += 1;
@@ -161,7 +176,9 @@ impl Rows {
                 return Ok(Some(piece));
             }
             let Some(stream) = &mut self.stream else {
-                let Some(plan) = self.plans.pop_front() else { return Ok(None) };
+                let Some(plan) = self.plans.pop_front() else {
+                    return Ok(None);
+                };
                 self.stream = Some(execute(&self.state, &plan).await?);
                 continue;
             };
@@ -171,7 +188,10 @@ impl Rows {
                 Some(batch) => {
                     self.rows += batch.num_rows() as u64;
                     if self.rows > self.max_rows {
-                        let text = format!("the result has more than {} rows; add a LIMIT or a filter", self.max_rows);
+                        let text = format!(
+                            "the result has more than {} rows; add a LIMIT or a filter",
+                            self.max_rows
+                        );
                         return Err(Error::Limit(text));
                     }
                     split(output::batch(&batch, &self.schema)?, &mut self.pieces)?;
@@ -198,7 +218,8 @@ pub fn split(batch: RecordBatch, pieces: &mut Vec<RecordBatch>) -> Result<()> {
     }
     if batch.num_rows() <= 1 {
         if bytes > MAX_ROW_BYTES {
-            let text = format!("a row of the result has {bytes} bytes, more than the {MAX_ROW_BYTES} a message may have");
+            let text =
+                format!("a row of the result has {bytes} bytes, more than the {MAX_ROW_BYTES} a message may have");
             return Err(Error::Limit(text));
         }
         pieces.push(batch);
@@ -210,7 +231,10 @@ pub fn split(batch: RecordBatch, pieces: &mut Vec<RecordBatch>) -> Result<()> {
 }
 
 fn sliced_bytes(batch: &RecordBatch) -> Result<usize> {
-    batch.columns().iter().try_fold(0, |sum, column| Ok(sum + column.to_data().get_slice_memory_size()?))
+    batch
+        .columns()
+        .iter()
+        .try_fold(0, |sum, column| Ok(sum + column.to_data().get_slice_memory_size()?))
 }
 
 /// A result that is there already (catalog calls) as frames.
@@ -219,10 +243,19 @@ pub fn from_batch(batch: RecordBatch) -> FrameStream {
     let mut pieces = Vec::new();
     let result = split(batch, &mut pieces).map(|()| pieces);
     let batches = match result {
-        Ok(pieces) => futures::stream::iter(pieces.into_iter().filter(|b| b.num_rows() > 0).map(Ok).collect::<Vec<_>>()),
+        Ok(pieces) => futures::stream::iter(
+            pieces
+                .into_iter()
+                .filter(|b| b.num_rows() > 0)
+                .map(Ok)
+                .collect::<Vec<_>>(),
+        ),
         Err(error) => futures::stream::iter(vec![Err(FlightError::from_external_error(Box::new(error)))]),
     };
-    let frames = FlightDataEncoderBuilder::new().with_schema(schema).with_max_flight_data_size(usize::MAX).build(batches);
+    let frames = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .with_max_flight_data_size(usize::MAX)
+        .build(batches);
     Box::pin(frames.map_err(|error| Status::from(unwrap_ours(error))))
 }
 
@@ -240,7 +273,9 @@ mod tests {
     #[test]
     fn messages_are_split_by_real_bytes() {
         // One fat row among many small ones: equal row counts would leave a piece far too big.
-        let texts: Vec<String> = (0..10_000).map(|i| "x".repeat(if i == 7 { 1 << 20 } else { 300 })).collect();
+        let texts: Vec<String> = (0..10_000)
+            .map(|i| "x".repeat(if i == 7 { 1 << 20 } else { 300 }))
+            .collect();
         let pieces = pieces(vec![("t", Arc::new(StringArray::from(texts)) as ArrayRef)]).unwrap();
         assert!(pieces.len() > 1);
         assert!(pieces.iter().all(|p| sliced_bytes(p).unwrap() <= MESSAGE_BYTES));

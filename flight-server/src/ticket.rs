@@ -85,7 +85,9 @@ impl Signer {
             keys.push(key);
         }
         if keys.iter().any(|k| k.len() < 32) {
-            return Err(Error::Config("a signing key is shorter than 32 bytes; make a new one".into()));
+            return Err(Error::Config(
+                "a signing key is shorter than 32 bytes; make a new one".into(),
+            ));
         }
         Ok(Self { keys, clock })
     }
@@ -109,8 +111,10 @@ impl Signer {
             return Err(Error::Ticket("not one of this server's; run the query again".into()));
         }
         let (signed, signature) = token.split_at(token.len() - MAC_BYTES);
-        let genuine =
-            self.keys.iter().any(|key| mac(key, signed).is_some_and(|mac| mac.verify_slice(signature).is_ok()));
+        let genuine = self
+            .keys
+            .iter()
+            .any(|key| mac(key, signed).is_some_and(|mac| mac.verify_slice(signature).is_ok()));
         if !genuine {
             return Err(Error::Ticket("not signed by this server; run the query again".into()));
         }
@@ -139,7 +143,12 @@ fn mac(key: &[u8], data: &[u8]) -> Option<Hmac<Sha256>> {
 pub fn fingerprint(schema: &Schema) -> Bytes {
     let mut hash = Sha256::new();
     for field in schema.fields() {
-        hash.update(format!("{}\u{1}{:?}\u{1}{}\u{2}", field.name(), field.data_type(), field.is_nullable()));
+        hash.update(format!(
+            "{}\u{1}{:?}\u{1}{}\u{2}",
+            field.name(),
+            field.data_type(),
+            field.is_nullable()
+        ));
     }
     Bytes::copy_from_slice(&hash.finalize()[..16])
 }

@@ -44,10 +44,17 @@ impl TableVersion {
         committed_ms: Option<i64>,
         adds: impl IntoIterator<Item = Add>,
     ) -> Result<Self> {
-        let partition = spec.schema.fields().iter().filter(|f| spec.partition_columns.contains(f.name()));
-        let plain = |f: &datafusion::arrow::datatypes::FieldRef| Arc::new(f.as_ref().clone().with_metadata(HashMap::new()));
+        let partition = spec
+            .schema
+            .fields()
+            .iter()
+            .filter(|f| spec.partition_columns.contains(f.name()));
+        let plain =
+            |f: &datafusion::arrow::datatypes::FieldRef| Arc::new(f.as_ref().clone().with_metadata(HashMap::new()));
         let columns = Arc::new(Columns {
-            file_schema: Arc::new(Schema::new(spec.file_schema().fields().iter().map(plain).collect::<Vec<_>>())),
+            file_schema: Arc::new(Schema::new(
+                spec.file_schema().fields().iter().map(plain).collect::<Vec<_>>(),
+            )),
             partition: partition.map(plain).collect(),
             root: spec.name.path(),
         });
@@ -70,10 +77,19 @@ impl TableVersion {
             }
         }
         let (version, committed_ms) = match entries.last() {
-            Some(last) => (last.version, last.info.as_ref().and_then(|i| i.in_commit_timestamp.or(i.timestamp))),
+            Some(last) => (
+                last.version,
+                last.info.as_ref().and_then(|i| i.in_commit_timestamp.or(i.timestamp)),
+            ),
             None => (self.version, self.committed_ms),
         };
-        Ok(Self::assemble(self.spec.clone(), self.columns.clone(), version, committed_ms, by_path))
+        Ok(Self::assemble(
+            self.spec.clone(),
+            self.columns.clone(),
+            version,
+            committed_ms,
+            by_path,
+        ))
     }
 
     fn assemble(
@@ -136,7 +152,13 @@ impl TableVersion {
 
     /// File columns, then partition columns.
     pub fn scan_schema(&self) -> Schema {
-        let fields = self.columns.file_schema.fields().iter().chain(&self.columns.partition).cloned();
+        let fields = self
+            .columns
+            .file_schema
+            .fields()
+            .iter()
+            .chain(&self.columns.partition)
+            .cloned();
         Schema::new(fields.collect::<Vec<_>>())
     }
 
@@ -146,7 +168,12 @@ impl TableVersion {
         match self.columns.file_schema.index_of(name) {
             Ok(place) => place,
             Err(_) => {
-                let place = self.columns.partition.iter().position(|f| f.name() == name).unwrap_or_default();
+                let place = self
+                    .columns
+                    .partition
+                    .iter()
+                    .position(|f| f.name() == name)
+                    .unwrap_or_default();
                 self.columns.file_schema.fields().len() + place
             }
         }
@@ -161,7 +188,9 @@ impl TableVersion {
         let schema = self.scan_schema();
         let unknown = Statistics::new_unknown(&schema);
         let all = self.files.iter().filter_map(|f| f.file.statistics.as_deref());
-        let Ok(mut sum) = Statistics::try_merge_iter(all, &schema) else { return unknown };
+        let Ok(mut sum) = Statistics::try_merge_iter(all, &schema) else {
+            return unknown;
+        };
         if self.files.is_empty() || self.files.iter().any(|f| f.rows.is_none()) {
             return unknown;
         }
@@ -180,18 +209,33 @@ impl TableVersion {
         let index = self.spec.schema.index_of(column.name()).ok()?;
         let place = self.scan_index(index);
         let mut cache = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.entry((place, which)).or_insert_with(|| self.build(index, place, which)).clone()
+        cache
+            .entry((place, which))
+            .or_insert_with(|| self.build(index, place, which))
+            .clone()
     }
 
     fn build(&self, index: usize, place: usize, which: Which) -> Option<ArrayRef> {
-        let columns = self.files.iter().map(|f| f.file.statistics.as_ref().and_then(|s| s.column_statistics.get(place)));
+        let columns = self
+            .files
+            .iter()
+            .map(|f| f.file.statistics.as_ref().and_then(|s| s.column_statistics.get(place)));
         if which == Which::Nulls {
-            let counts = columns.map(|c| c.and_then(|c| c.null_count.get_value()).and_then(|n| u64::try_from(*n).ok()));
+            let counts = columns.map(|c| {
+                c.and_then(|c| c.null_count.get_value())
+                    .and_then(|n| u64::try_from(*n).ok())
+            });
             return Some(Arc::new(counts.collect::<UInt64Array>()));
         }
         let none = ScalarValue::try_from(self.spec.schema.field(index).data_type()).ok()?;
         let values = columns.map(|c| {
-            let bound = c.and_then(|c| if which == Which::Min { c.min_value.get_value() } else { c.max_value.get_value() });
+            let bound = c.and_then(|c| {
+                if which == Which::Min {
+                    c.min_value.get_value()
+                } else {
+                    c.max_value.get_value()
+                }
+            });
             bound.cloned().unwrap_or_else(|| none.clone())
         });
         ScalarValue::iter_to_array(values).ok()

@@ -24,7 +24,10 @@ impl Wire {
         let command = decoded.and_then(|any| Command::try_from(any).map_err(|e| e.to_string()));
         match command {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.0.engine.fail(Error::Request(format!("{what} is not a Flight SQL message: {error}")))),
+            Err(error) => Err(self
+                .0
+                .engine
+                .fail(Error::Request(format!("{what} is not a Flight SQL message: {error}")))),
         }
     }
 }
@@ -54,7 +57,12 @@ impl FlightService for Wire {
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<PollInfo> {
         let info = self.get_flight_info(request).await?.into_inner();
-        let poll = PollInfo { info: Some(info), flight_descriptor: None, progress: Some(1.0), expiration_time: None };
+        let poll = PollInfo {
+            info: Some(info),
+            flight_descriptor: None,
+            progress: Some(1.0),
+            expiration_time: None,
+        };
         Ok(Response::new(poll))
     }
 

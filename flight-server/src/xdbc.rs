@@ -81,7 +81,10 @@ mod tests {
     fn types_can_be_asked_for_one_by_one() {
         let types = build().unwrap();
         assert_eq!(types.record_batch(None).unwrap().num_rows(), 12);
-        assert_eq!(types.record_batch(XdbcDataType::XdbcDecimal as i32).unwrap().num_rows(), 1);
+        assert_eq!(
+            types.record_batch(XdbcDataType::XdbcDecimal as i32).unwrap().num_rows(),
+            1
+        );
         assert_eq!(types.record_batch(4_711).unwrap().num_rows(), 0);
     }
 }

@@ -25,31 +25,55 @@ async fn catalog_calls_answer() {
     let mut client = server.client().await;
 
     let info = client.get_catalogs().await.unwrap();
-    assert_eq!(answer(&mut client, info).await.column(0).as_string::<i32>().value(0), "ticklake");
+    assert_eq!(
+        answer(&mut client, info).await.column(0).as_string::<i32>().value(0),
+        "ticklake"
+    );
     let info = client.get_db_schemas(CommandGetDbSchemas::default()).await.unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 3);
     let info = client.get_table_types().await.unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 2);
-    let all = CommandGetTables { include_schema: true, ..Default::default() };
+    let all = CommandGetTables {
+        include_schema: true,
+        ..Default::default()
+    };
     let info = client.get_tables(all).await.unwrap();
     let tables = answer(&mut client, info).await;
     assert_eq!(tables.num_columns(), 5);
     let names: Vec<_> = tables.column(2).as_string::<i32>().iter().flatten().collect();
     assert_eq!(names, ["ohlcv_1m", "trades"]);
-    let info = client.get_sql_info(vec![SqlInfo::FlightSqlServerName, SqlInfo::FlightSqlServerTransaction]).await.unwrap();
+    let info = client
+        .get_sql_info(vec![SqlInfo::FlightSqlServerName, SqlInfo::FlightSqlServerTransaction])
+        .await
+        .unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 2);
     let info = client.get_sql_info(vec![]).await.unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 91);
-    let info = client.get_xdbc_type_info(CommandGetXdbcTypeInfo { data_type: None }).await.unwrap();
+    let info = client
+        .get_xdbc_type_info(CommandGetXdbcTypeInfo { data_type: None })
+        .await
+        .unwrap();
     assert!(answer(&mut client, info).await.num_rows() > 5);
-    let keys = CommandGetPrimaryKeys { table: "trades".into(), ..Default::default() };
+    let keys = CommandGetPrimaryKeys {
+        table: "trades".into(),
+        ..Default::default()
+    };
     let info = client.get_primary_keys(keys).await.unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 4);
-    let info = client.get_imported_keys(CommandGetImportedKeys::default()).await.unwrap();
+    let info = client
+        .get_imported_keys(CommandGetImportedKeys::default())
+        .await
+        .unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 0);
-    let info = client.get_exported_keys(CommandGetExportedKeys::default()).await.unwrap();
+    let info = client
+        .get_exported_keys(CommandGetExportedKeys::default())
+        .await
+        .unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 0);
-    let info = client.get_cross_reference(CommandGetCrossReference::default()).await.unwrap();
+    let info = client
+        .get_cross_reference(CommandGetCrossReference::default())
+        .await
+        .unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 0);
     server.stop().await;
 }

@@ -68,7 +68,10 @@ impl TestLake {
 
 /// Another process's view of the same folder: shares no wake-ups.
 pub fn open(dir: &tempfile::TempDir) -> Lake {
-    let options = LakeOptions { durability: Durability::Os, ..Default::default() };
+    let options = LakeOptions {
+        durability: Durability::Os,
+        ..Default::default()
+    };
     Lake::open(dir.path().to_str().unwrap(), options, Clock::system()).unwrap()
 }
 
@@ -76,9 +79,15 @@ pub fn open(dir: &tempfile::TempDir) -> Lake {
 pub async fn add(table: &Table, symbol: &str, rows: std::ops::Range<i64>) -> u64 {
     let batch = rows_of(&table.spec().file_schema(), symbol, rows);
     let partition = BTreeMap::from([("date".to_owned(), "2026-01-01".to_owned())]);
-    let add = data_file::write(table, partition, vec![batch], FileOptions::default()).await.unwrap();
+    let add = data_file::write(table, partition, vec![batch], FileOptions::default())
+        .await
+        .unwrap();
     let mut committer = Committer::open(table).await.unwrap();
-    let commit = Commit { operation: "WRITE".into(), adds: vec![add], ..Default::default() };
+    let commit = Commit {
+        operation: "WRITE".into(),
+        adds: vec![add],
+        ..Default::default()
+    };
     match committer.commit(commit).await.unwrap() {
         Outcome::Committed { version } => version,
         other => panic!("{other:?}"),
@@ -95,8 +104,12 @@ pub fn rows_of(schema: &SchemaRef, symbol: &str, rows: std::ops::Range<i64>) -> 
             match (field.name().as_str(), field.data_type()) {
                 ("symbol", _) => Arc::new(StringArray::from(vec![symbol; n])),
                 ("venue", _) => Arc::new(StringArray::from(vec!["sim"; n])),
-                ("side", _) => Arc::new(StringArray::from_iter(rows.clone().map(|i| (i % 3 > 0).then_some("buy")))),
-                ("trade_id", _) => Arc::new(StringArray::from_iter_values(rows.clone().map(|i| format!("{symbol}-{i}")))),
+                ("side", _) => Arc::new(StringArray::from_iter(
+                    rows.clone().map(|i| (i % 3 > 0).then_some("buy")),
+                )),
+                ("trade_id", _) => Arc::new(StringArray::from_iter_values(
+                    rows.clone().map(|i| format!("{symbol}-{i}")),
+                )),
                 (name, DataType::Utf8) => Arc::new(StringArray::from(vec![name; n])),
                 (_, DataType::Int64) => Arc::new(ints),
                 (_, DataType::Int32) => Arc::new(Int32Array::from_iter_values(rows.clone().map(|i| i as i32))),
@@ -108,7 +121,11 @@ pub fn rows_of(schema: &SchemaRef, symbol: &str, rows: std::ops::Range<i64>) -> 
                 (_, DataType::Decimal128(p, s)) => {
                     let one = 10i128.pow(*s as u32);
                     let values = rows.clone().map(|i| (100 + i128::from(i)) * one + 5);
-                    Arc::new(Decimal128Array::from_iter_values(values).with_precision_and_scale(*p, *s).unwrap())
+                    Arc::new(
+                        Decimal128Array::from_iter_values(values)
+                            .with_precision_and_scale(*p, *s)
+                            .unwrap(),
+                    )
                 }
                 (_, DataType::List(_)) => {
                     let mut lists = ListBuilder::new(StringBuilder::new());
@@ -142,11 +159,20 @@ impl TestServer {
         let status = Arc::new(ServerStatus::default());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, lake, options, status.clone(), shutdown.clone()));
-        Self { addr, status, shutdown, task }
+        Self {
+            addr,
+            status,
+            shutdown,
+            task,
+        }
     }
 
     pub async fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.addr)).unwrap().connect().await.unwrap()
+        Endpoint::from_shared(format!("http://{}", self.addr))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
     }
 
     pub async fn client(&self) -> Client {
@@ -223,7 +249,9 @@ pub async fn rows(client: &mut Client, sql: &str) -> RecordBatch {
 /// The one integer that `sql` returns.
 pub async fn number(client: &mut Client, sql: &str) -> i64 {
     let rows = rows(client, sql).await;
-    rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)
+    rows.column(0)
+        .as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+        .value(0)
 }
 
 /// Waits until `condition` holds, 10 s at most.

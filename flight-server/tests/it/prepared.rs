@@ -42,18 +42,39 @@ async fn values_are_bound_by_position() {
     let latest = "SELECT symbol, window_start FROM gold.ohlcv_1m WHERE venue = ? AND symbol = ? ORDER BY window_start DESC LIMIT ?";
     let statement = client.prepare(latest.to_owned(), None).await.unwrap();
     assert_eq!(statement.dataset_schema().unwrap().fields().len(), 2);
-    let types: Vec<_> = statement.parameter_schema().unwrap().fields().iter().map(|f| f.data_type().clone()).collect();
+    let types: Vec<_> = statement
+        .parameter_schema()
+        .unwrap()
+        .fields()
+        .iter()
+        .map(|f| f.data_type().clone())
+        .collect();
     assert_eq!(types, [DataType::Utf8, DataType::Utf8, DataType::Int64]);
 
     let two: ArrayRef = Arc::new(Int32Array::from(vec![2]));
-    let rows = run(&mut client, latest, values(vec![text(&["sim"]), text(&["ETH-USDT"]), two])).await.unwrap();
+    let rows = run(
+        &mut client,
+        latest,
+        values(vec![text(&["sim"]), text(&["ETH-USDT"]), two]),
+    )
+    .await
+    .unwrap();
     assert_eq!(rows.num_rows(), 2);
     assert_eq!(rows.column(0).as_string::<i32>().value(0), "ETH-USDT");
 
     let numbered = "SELECT count(*) FROM gold.ohlcv_1m WHERE symbol = $2 AND open > $1";
     let half: ArrayRef = Arc::new(Float64Array::from(vec![114.5]));
-    let rows = run(&mut client, numbered, values(vec![half, text(&["BTC-USDT"])])).await.unwrap();
-    assert_eq!(rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0), 15);
+    for price in [half, text(&["114.5"])] {
+        let rows = run(&mut client, numbered, values(vec![price, text(&["BTC-USDT"])]))
+            .await
+            .unwrap();
+        assert_eq!(
+            rows.column(0)
+                .as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+                .value(0),
+            15
+        );
+    }
 
     let times = "SELECT count(*) FROM gold.ohlcv_1m WHERE window_start >= ? AND window_start < ? AND symbol IN (?, ?)";
     let bound = values(vec![
@@ -63,7 +84,12 @@ async fn values_are_bound_by_position() {
         text(&["SOL-USDT"]),
     ]);
     let rows = run(&mut client, times, bound).await.unwrap();
-    assert_eq!(rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0), 20);
+    assert_eq!(
+        rows.column(0)
+            .as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+            .value(0),
+        20
+    );
     server.stop().await;
 }
 
@@ -71,8 +97,13 @@ async fn values_are_bound_by_position() {
 async fn ten_follows_nine_and_null_is_a_value() {
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
-    let sql = format!("SELECT {}", (0..12).map(|i| format!("? AS c{i}")).collect::<Vec<_>>().join(", "));
-    let bound: Vec<ArrayRef> = (0..12).map(|i| Arc::new(Int64Array::from(vec![(i != 5).then_some(i)])) as ArrayRef).collect();
+    let sql = format!(
+        "SELECT {}",
+        (0..12).map(|i| format!("? AS c{i}")).collect::<Vec<_>>().join(", ")
+    );
+    let bound: Vec<ArrayRef> = (0..12)
+        .map(|i| Arc::new(Int64Array::from(vec![(i != 5).then_some(i)])) as ArrayRef)
+        .collect();
     let rows = run(&mut client, &sql, values(bound)).await.unwrap();
     for i in 0..12 {
         let column = rows.column(i).as_primitive::<datafusion::arrow::datatypes::Int64Type>();
@@ -88,7 +119,9 @@ async fn several_rows_run_in_order_as_one_result() {
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     let sql = "SELECT symbol, max(window_start) FROM gold.ohlcv_1m WHERE symbol = ? GROUP BY symbol";
-    let rows = run(&mut client, sql, values(vec![text(&["SOL-USDT", "none", "BTC-USDT"])])).await.unwrap();
+    let rows = run(&mut client, sql, values(vec![text(&["SOL-USDT", "none", "BTC-USDT"])]))
+        .await
+        .unwrap();
     let symbols: Vec<_> = rows.column(0).as_string::<i32>().iter().flatten().collect();
     assert_eq!(symbols, ["SOL-USDT", "BTC-USDT"]);
     server.stop().await;
@@ -104,11 +137,21 @@ async fn unions_are_unwrapped() {
         Field::new("string", DataType::Utf8, false),
     ]);
     let children: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(Vec::<i64>::new())), text(&["BTC-USDT"])];
-    let union =
-        UnionArray::try_new(fields, ScalarBuffer::from(vec![1i8]), Some(ScalarBuffer::from(vec![0i32])), children).unwrap();
+    let union = UnionArray::try_new(
+        fields,
+        ScalarBuffer::from(vec![1i8]),
+        Some(ScalarBuffer::from(vec![0i32])),
+        children,
+    )
+    .unwrap();
     let sql = "SELECT count(*) FROM gold.ohlcv_1m WHERE symbol = ?";
     let rows = run(&mut client, sql, values(vec![Arc::new(union)])).await.unwrap();
-    assert_eq!(rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0), 30);
+    assert_eq!(
+        rows.column(0)
+            .as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+            .value(0),
+        30
+    );
     server.stop().await;
 }
 
@@ -125,7 +168,12 @@ async fn wrong_values_are_refused() {
     let mut unbound = client.prepare(sql.to_owned(), None).await.unwrap();
     let refused = execute(&mut client, &mut unbound).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
-    let refused = client.prepare("DROP TABLE gold.ohlcv_1m".into(), None).await.map(|_| ()).map_err(status_of).unwrap_err();
+    let refused = client
+        .prepare("DROP TABLE gold.ohlcv_1m".into(), None)
+        .await
+        .map(|_| ())
+        .map_err(status_of)
+        .unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
     server.stop().await;
 }
@@ -135,7 +183,10 @@ async fn a_ticket_outlives_its_statement() {
     let lake = TestLake::with_bars(3).await;
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
-    let mut statement = client.prepare("SELECT symbol FROM gold.ohlcv_1m WHERE symbol = ?".into(), None).await.unwrap();
+    let mut statement = client
+        .prepare("SELECT symbol FROM gold.ohlcv_1m WHERE symbol = ?".into(), None)
+        .await
+        .unwrap();
     statement.set_parameters(values(vec![text(&["BTC-USDT"])])).unwrap();
     let info = statement.execute().await.unwrap();
     statement.close().await.unwrap();

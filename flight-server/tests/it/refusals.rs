@@ -18,28 +18,59 @@ async fn what_is_no_reading_query_is_refused() {
     let mut client = server.client().await;
     let outside = lake.dir.path().join("outside.csv");
     let copy = format!("COPY (SELECT 1) TO '{}'", outside.display());
-    let external = format!("CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '{}'", lake.dir.path().display());
+    let external = format!(
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '{}'",
+        lake.dir.path().display()
+    );
     let by_path = format!("SELECT * FROM '{}'", lake.dir.path().join("gold/ohlcv_1m").display());
     for (sql, code, part) in [
         ("DROP TABLE gold.ohlcv_1m", Code::PermissionDenied, "DROP TABLE"),
         (copy.as_str(), Code::PermissionDenied, "COPY"),
-        ("INSERT INTO gold.ohlcv_1m SELECT * FROM gold.ohlcv_1m", Code::PermissionDenied, "INSERT INTO"),
+        (
+            "INSERT INTO gold.ohlcv_1m SELECT * FROM gold.ohlcv_1m",
+            Code::PermissionDenied,
+            "INSERT INTO",
+        ),
         (external.as_str(), Code::PermissionDenied, "CREATE EXTERNAL TABLE"),
-        ("SET datafusion.runtime.memory_limit = '1K'", Code::PermissionDenied, "SET"),
+        (
+            "SET datafusion.runtime.memory_limit = '1K'",
+            Code::PermissionDenied,
+            "SET",
+        ),
         ("CREATE TABLE x AS SELECT 1", Code::PermissionDenied, "read-only"),
-        ("SELECT * INTO gold.x FROM gold.ohlcv_1m", Code::PermissionDenied, "read-only"),
-        ("EXPLAIN ANALYZE INSERT INTO gold.ohlcv_1m SELECT * FROM gold.ohlcv_1m", Code::PermissionDenied, "read-only"),
+        (
+            "SELECT * INTO gold.x FROM gold.ohlcv_1m",
+            Code::PermissionDenied,
+            "read-only",
+        ),
+        (
+            "EXPLAIN ANALYZE INSERT INTO gold.ohlcv_1m SELECT * FROM gold.ohlcv_1m",
+            Code::PermissionDenied,
+            "read-only",
+        ),
         ("SELECT 1; SELECT 2", Code::InvalidArgument, "one at a time"),
-        ("SELECT 1; DROP TABLE gold.ohlcv_1m", Code::InvalidArgument, "one at a time"),
+        (
+            "SELECT 1; DROP TABLE gold.ohlcv_1m",
+            Code::InvalidArgument,
+            "one at a time",
+        ),
         ("", Code::InvalidArgument, "empty"),
         ("SELEC 1", Code::InvalidArgument, "parse"),
         ("SELECT nope FROM gold.ohlcv_1m", Code::InvalidArgument, "nope"),
         ("SELECT nope(1)", Code::InvalidArgument, "nope"),
         ("SELECT * FROM gold.nope", Code::NotFound, "gold.nope"),
         ("SELECT * FROM nope", Code::NotFound, "nope"),
-        ("SELECT * FROM other.gold.ohlcv_1m", Code::NotFound, "other.gold.ohlcv_1m"),
+        (
+            "SELECT * FROM other.gold.ohlcv_1m",
+            Code::NotFound,
+            "other.gold.ohlcv_1m",
+        ),
         (by_path.as_str(), Code::NotFound, "does not exist"),
-        ("SELECT * FROM gold.ohlcv_1m TABLESAMPLE (10 PERCENT)", Code::Unimplemented, "TABLESAMPLE"),
+        (
+            "SELECT * FROM gold.ohlcv_1m TABLESAMPLE (10 PERCENT)",
+            Code::Unimplemented,
+            "TABLESAMPLE",
+        ),
         ("SELECT ?", Code::InvalidArgument, "takes 1 values"),
     ] {
         let refused = query(&mut client, sql).await.expect_err(sql);
@@ -55,15 +86,29 @@ async fn what_is_no_reading_query_is_refused() {
 #[tokio::test]
 async fn what_fails_while_running_is_told_by_its_code() {
     let lake = TestLake::with_bars(3).await;
-    let options = ServerOptions { max_rows: 1_000, memory_bytes: 32 << 20, spill_bytes: 1 << 20, ..Default::default() };
+    let options = ServerOptions {
+        max_rows: 1_000,
+        memory_bytes: 32 << 20,
+        spill_bytes: 1 << 20,
+        ..Default::default()
+    };
     let server = lake.serve(options).await;
     let mut client = server.client().await;
     for (sql, code) in [
-        ("SELECT 1 / (trade_count - trade_count) FROM gold.ohlcv_1m", Code::InvalidArgument),
-        ("SELECT CAST(symbol AS BIGINT) FROM gold.ohlcv_1m", Code::InvalidArgument),
+        (
+            "SELECT 1 / (trade_count - trade_count) FROM gold.ohlcv_1m",
+            Code::InvalidArgument,
+        ),
+        (
+            "SELECT CAST(symbol AS BIGINT) FROM gold.ohlcv_1m",
+            Code::InvalidArgument,
+        ),
         ("SELECT * FROM generate_series(1, 100000)", Code::ResourceExhausted),
         ("SELECT repeat('x', 5000000)", Code::ResourceExhausted),
-        ("SELECT value FROM generate_series(1, 50000000) ORDER BY value % 7, -value", Code::ResourceExhausted),
+        (
+            "SELECT value FROM generate_series(1, 50000000) ORDER BY value % 7, -value",
+            Code::ResourceExhausted,
+        ),
     ] {
         let refused = query(&mut client, sql).await.expect_err(sql);
         assert_eq!(refused.code(), code, "{sql}: {refused:?}");
@@ -74,7 +119,10 @@ async fn what_fails_while_running_is_told_by_its_code() {
 
 #[tokio::test]
 async fn a_query_ends_at_its_deadline() {
-    let options = ServerOptions { query_timeout: Duration::from_millis(300), ..Default::default() };
+    let options = ServerOptions {
+        query_timeout: Duration::from_millis(300),
+        ..Default::default()
+    };
     let server = TestLake::empty().serve(options).await;
     let mut client = server.client().await;
     let endless = "SELECT sum(a.value * b.value) FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b";
@@ -89,14 +137,26 @@ async fn malformed_messages_are_the_callers_error() {
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut raw = FlightServiceClient::new(server.channel().await);
     let noise = FlightDescriptor::new_cmd(vec![0xff, 0x01, 0x02]);
-    assert_eq!(raw.get_flight_info(noise).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(
+        raw.get_flight_info(noise).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
     let mut any = CommandStatementQuery::default().as_any();
     any.value = vec![0xff; 3].into();
     let inner = FlightDescriptor::new_cmd(any.encode_to_vec());
-    assert_eq!(raw.get_flight_info(inner).await.unwrap_err().code(), Code::InvalidArgument);
-    let noise = Ticket { ticket: vec![9; 40].into() };
+    assert_eq!(
+        raw.get_flight_info(inner).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+    let noise = Ticket {
+        ticket: vec![9; 40].into(),
+    };
     assert_eq!(raw.do_get(noise).await.unwrap_err().code(), Code::InvalidArgument);
-    let forged = TicketStatementQuery { statement_handle: vec![1; 80].into() }.as_any().encode_to_vec();
+    let forged = TicketStatementQuery {
+        statement_handle: vec![1; 80].into(),
+    }
+    .as_any()
+    .encode_to_vec();
     let forged = raw.do_get(Ticket { ticket: forged.into() }).await.unwrap_err();
     assert_eq!(forged.code(), Code::PermissionDenied, "{forged:?}");
     server.stop().await;
@@ -113,5 +173,10 @@ async fn an_open_address_needs_a_word() {
     };
     let refused = serve(ServerOptions::default()).await.unwrap_err().to_string();
     assert!(refused.contains("--insecure"), "{refused}");
-    serve(ServerOptions { insecure: true, ..Default::default() }).await.unwrap();
+    serve(ServerOptions {
+        insecure: true,
+        ..Default::default()
+    })
+    .await
+    .unwrap();
 }

@@ -54,9 +54,26 @@ async fn rows_are_right_and_types_plain() {
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     assert_eq!(number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m").await, 270);
-    assert_eq!(number(&mut client, "SELECT count(*) FROM ohlcv_1m WHERE symbol = 'ETH-USDT'").await, 90);
-    assert_eq!(number(&mut client, "SELECT count(*) FROM ticklake.gold.ohlcv_1m WHERE date = '2026-01-01'").await, 270);
-    assert_eq!(number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m WHERE date = '2026-01-02'").await, 0);
+    assert_eq!(
+        number(&mut client, "SELECT count(*) FROM ohlcv_1m WHERE symbol = 'ETH-USDT'").await,
+        90
+    );
+    assert_eq!(
+        number(
+            &mut client,
+            "SELECT count(*) FROM ticklake.gold.ohlcv_1m WHERE date = '2026-01-01'"
+        )
+        .await,
+        270
+    );
+    assert_eq!(
+        number(
+            &mut client,
+            "SELECT count(*) FROM gold.ohlcv_1m WHERE date = '2026-01-02'"
+        )
+        .await,
+        0
+    );
     let latest = "SELECT symbol, window_start, open, trade_count, is_closed, date FROM gold.ohlcv_1m \
                   WHERE symbol = 'SOL-USDT' ORDER BY window_start DESC LIMIT 1";
     let rows = rows(&mut client, latest).await;
@@ -64,7 +81,10 @@ async fn rows_are_right_and_types_plain() {
     assert_eq!(rows.column(0).as_string::<i32>().value(0), "SOL-USDT");
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     assert_eq!(rows.schema().field(1).data_type(), &utc);
-    let ts = rows.column(1).as_primitive::<datafusion::arrow::datatypes::TimestampMicrosecondType>().value(0);
+    let ts = rows
+        .column(1)
+        .as_primitive::<datafusion::arrow::datatypes::TimestampMicrosecondType>()
+        .value(0);
     assert_eq!(ts, START_US + 89 * 60_000_000);
     assert_eq!(rows.schema().field(2).data_type(), &DataType::Decimal128(28, 12));
     server.stop().await;
@@ -81,13 +101,20 @@ async fn a_client_chooses_its_profile() {
             client.set_header(*name, *value);
         }
         let schema = rows(&mut client, sql).await.schema();
-        schema.fields().iter().map(|f| f.data_type().to_string()).collect::<Vec<_>>()
+        schema
+            .fields()
+            .iter()
+            .map(|f| f.data_type().to_string())
+            .collect::<Vec<_>>()
     };
     let grafana = ["Timestamp(ns, \"UTC\")", "Float64", "Timestamp(ns)", "Utf8"];
     assert_eq!(types(&[("x-ticklake-types", "grafana")]).await, grafana);
     assert_eq!(types(&[("database", "ticklake;types=grafana")]).await, grafana);
     assert_eq!(types(&[("x-ticklake-timestamp", "naive")]).await[0], "Timestamp(µs)");
-    assert_eq!(types(&[("x-ticklake-timestamp", "ns")]).await[0], "Timestamp(ns, \"UTC\")");
+    assert_eq!(
+        types(&[("x-ticklake-timestamp", "ns")]).await[0],
+        "Timestamp(ns, \"UTC\")"
+    );
     let mut client = server.client().await;
     client.set_header("x-ticklake-types", "nonsense");
     let refused = query(&mut client, sql).await.unwrap_err();
@@ -100,6 +127,14 @@ async fn a_lake_without_tables_answers_select_1() {
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     assert_eq!(number(&mut client, "SELECT 1").await, 1);
-    assert_eq!(rows(&mut client, "SELECT * FROM information_schema.tables WHERE table_schema = 'gold'").await.num_rows(), 0);
+    assert_eq!(
+        rows(
+            &mut client,
+            "SELECT * FROM information_schema.tables WHERE table_schema = 'gold'"
+        )
+        .await
+        .num_rows(),
+        0
+    );
     server.stop().await;
 }

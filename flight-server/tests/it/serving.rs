@@ -19,7 +19,10 @@ use crate::fixture::*;
 const LONG: &str = "SELECT value, repeat('x', 100) FROM generate_series(1, 100000000)";
 
 fn descriptor(sql: &str) -> FlightDescriptor {
-    let command = CommandStatementQuery { query: sql.into(), transaction_id: None };
+    let command = CommandStatementQuery {
+        query: sql.into(),
+        transaction_id: None,
+    };
     FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
 }
 
@@ -46,12 +49,35 @@ async fn what_the_trait_leaves_out_answers() {
     assert_eq!(schema.field(0).name(), "symbol");
     let poll = raw.poll_flight_info(descriptor(sql)).await.unwrap().into_inner();
     assert!(poll.flight_descriptor.is_none() && poll.info.is_some());
-    let flights: Vec<_> = raw.list_flights(Criteria::default()).await.unwrap().into_inner().try_collect().await.unwrap();
+    let flights: Vec<_> = raw
+        .list_flights(Criteria::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .try_collect()
+        .await
+        .unwrap();
     assert!(flights.is_empty());
-    let close = Action { r#type: "CloseSession".into(), body: Default::default() };
-    let closed: Vec<_> = raw.do_action(close).await.unwrap().into_inner().try_collect().await.unwrap();
+    let close = Action {
+        r#type: "CloseSession".into(),
+        body: Default::default(),
+    };
+    let closed: Vec<_> = raw
+        .do_action(close)
+        .await
+        .unwrap()
+        .into_inner()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(closed.len(), 1);
-    let unknown = raw.do_action(Action { r#type: "Dance".into(), body: Default::default() }).await.unwrap_err();
+    let unknown = raw
+        .do_action(Action {
+            r#type: "Dance".into(),
+            body: Default::default(),
+        })
+        .await
+        .unwrap_err();
     assert_eq!(unknown.code(), Code::Unimplemented);
     let ingest = raw.get_flight_info(FlightDescriptor::new_path(vec!["x".into()])).await;
     assert_eq!(ingest.unwrap_err().code(), Code::Unimplemented);
@@ -61,7 +87,12 @@ async fn what_the_trait_leaves_out_answers() {
 #[tokio::test]
 async fn many_queries_at_once_are_right() {
     let lake = TestLake::with_bars(200).await;
-    let server = lake.serve(ServerOptions { max_running: 3, ..Default::default() }).await;
+    let server = lake
+        .serve(ServerOptions {
+            max_running: 3,
+            ..Default::default()
+        })
+        .await;
     let tasks: Vec<_> = (0..24)
         .map(|i| {
             let client = server.client();
@@ -84,7 +115,12 @@ async fn many_queries_at_once_are_right() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_frees_its_slot() {
-    let server = TestLake::empty().serve(ServerOptions { max_running: 1, ..Default::default() }).await;
+    let server = TestLake::empty()
+        .serve(ServerOptions {
+            max_running: 1,
+            ..Default::default()
+        })
+        .await;
     let mut client = server.client().await;
     let info = describe(&mut client, LONG).await.unwrap();
     let mut stream = client.do_get(ticket(&info)).await.unwrap();
@@ -99,14 +135,23 @@ async fn a_client_that_goes_away_frees_its_slot() {
 
 #[tokio::test]
 async fn a_full_server_says_so() {
-    let server = TestLake::empty().serve(ServerOptions { max_running: 1, max_queued: 0, ..Default::default() }).await;
+    let server = TestLake::empty()
+        .serve(ServerOptions {
+            max_running: 1,
+            max_queued: 0,
+            ..Default::default()
+        })
+        .await;
     let mut client = server.client().await;
     let info = describe(&mut client, LONG).await.unwrap();
     let stream = client.do_get(ticket(&info)).await.unwrap();
     let refused = query(&mut server.client().await, "SELECT 1").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     drop((stream, client));
-    eventually("the slot is free", async || query(&mut server.client().await, "SELECT 1").await.is_ok()).await;
+    eventually("the slot is free", async || {
+        query(&mut server.client().await, "SELECT 1").await.is_ok()
+    })
+    .await;
     server.stop().await;
 }
 
@@ -119,9 +164,23 @@ async fn a_query_can_be_cancelled_by_its_info() {
     assert!(stream.try_next().await.unwrap().is_some());
     let mut raw = FlightServiceClient::new(server.channel().await);
     let mut cancel = async || {
-        let body = CancelFlightInfoRequest { info: Some(info.clone()) }.encode_to_vec();
-        let action = Action { r#type: "CancelFlightInfo".into(), body: body.into() };
-        let answer = raw.do_action(action).await.unwrap().into_inner().try_next().await.unwrap().unwrap();
+        let body = CancelFlightInfoRequest {
+            info: Some(info.clone()),
+        }
+        .encode_to_vec();
+        let action = Action {
+            r#type: "CancelFlightInfo".into(),
+            body: body.into(),
+        };
+        let answer = raw
+            .do_action(action)
+            .await
+            .unwrap()
+            .into_inner()
+            .try_next()
+            .await
+            .unwrap()
+            .unwrap();
         CancelFlightInfoResult::decode(answer.body).unwrap().status()
     };
     assert_eq!(cancel().await, CancelStatus::Cancelled);
@@ -140,7 +199,10 @@ async fn a_query_can_be_cancelled_by_its_info() {
 #[tokio::test]
 async fn shutdown_lets_a_stream_end_and_cuts_an_endless_one() {
     let lake = TestLake::with_bars(500).await;
-    let options = ServerOptions { drain_timeout: Duration::from_millis(300), ..Default::default() };
+    let options = ServerOptions {
+        drain_timeout: Duration::from_millis(300),
+        ..Default::default()
+    };
     let server = lake.serve(options).await;
     let mut client = server.client().await;
     let info = describe(&mut client, "SELECT * FROM gold.ohlcv_1m").await.unwrap();
@@ -151,5 +213,9 @@ async fn shutdown_lets_a_stream_end_and_cuts_an_endless_one() {
     server.shutdown.cancel();
     let rows: Vec<_> = short.try_collect().await.unwrap();
     assert_eq!(rows.iter().map(|b| b.num_rows()).sum::<usize>(), 1_500);
-    tokio::time::timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), server.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }

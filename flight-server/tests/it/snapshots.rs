@@ -15,7 +15,9 @@ fn versions(info: &arrow_flight::FlightInfo) -> serde_json::Value {
 
 fn count(rows: &datafusion::arrow::array::RecordBatch) -> i64 {
     use datafusion::arrow::array::AsArray;
-    rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>().value(0)
+    rows.column(0)
+        .as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+        .value(0)
 }
 
 #[tokio::test]
@@ -37,11 +39,20 @@ async fn a_ticket_is_pinned_and_a_commit_is_seen() {
 
     // Another replica has neither the plan nor the version in memory.
     let key = ticklake_flight_server::Secret(vec![7; 32]);
-    let options = || ServerOptions { signing_key: Some(key.clone()), ..Default::default() };
-    let (one, other) = (lake.serve(options()).await, TestServer::start(open(&lake.dir), options()).await);
+    let options = || ServerOptions {
+        signing_key: Some(key.clone()),
+        ..Default::default()
+    };
+    let (one, other) = (
+        lake.serve(options()).await,
+        TestServer::start(open(&lake.dir), options()).await,
+    );
     let info = describe(&mut one.client().await, COUNT).await.unwrap();
     lake.add_bars("BTC-USDT", 7..8).await;
-    assert_eq!(count(&fetch(&mut other.client().await, ticket(&info)).await.unwrap()), 17);
+    assert_eq!(
+        count(&fetch(&mut other.client().await, ticket(&info)).await.unwrap()),
+        17
+    );
     for server in [server, one, other] {
         server.stop().await;
     }
@@ -63,7 +74,10 @@ async fn an_idle_server_looks_before_it_answers() {
     let lake = TestLake::with_bars(5).await;
     // Polls never: only the look that a query asks for can find the commit.
     let never = Duration::from_secs(3_600);
-    let options = ServerOptions { idle_poll_interval: never, ..Default::default() };
+    let options = ServerOptions {
+        idle_poll_interval: never,
+        ..Default::default()
+    };
     let server = TestServer::start(open(&lake.dir), options).await;
     let mut client = server.client().await;
     assert_eq!(number(&mut client, COUNT).await, 15);
@@ -95,16 +109,29 @@ async fn compact(lake: &TestLake) {
     use ticklake_sql::commit::{Commit, Committer, removal};
     let table = lake.lake.table(&TableName::gold_ohlcv("1m")).await.unwrap();
     let schema = table.spec().file_schema();
-    let batches = ["BTC-USDT", "ETH-USDT", "SOL-USDT"].map(|s| rows_of(&schema, s, 0..5)).to_vec();
+    let batches = ["BTC-USDT", "ETH-USDT", "SOL-USDT"]
+        .map(|s| rows_of(&schema, s, 0..5))
+        .to_vec();
     let partition = [("date".to_owned(), "2026-01-01".to_owned())].into();
-    let mut add = ticklake_sql::data_file::write(&table, partition, batches, Default::default()).await.unwrap();
+    let mut add = ticklake_sql::data_file::write(&table, partition, batches, Default::default())
+        .await
+        .unwrap();
     add.data_change = false;
     let mut removes = Vec::new();
     for version in 1..=3 {
         let entry = ticklake_sql::log::read(&table, version).await.unwrap().unwrap();
         removes.extend(entry.adds.iter().map(|add| removal(add, now(), false)));
     }
-    let txns = vec![ticklake_sql::commit::Txn { app_id: "ticklake/gold.ohlcv_1m/writer".into(), version: 1 }];
-    let commit = Commit { operation: "OPTIMIZE".into(), adds: vec![add], removes, txns, ..Default::default() };
+    let txns = vec![ticklake_sql::commit::Txn {
+        app_id: "ticklake/gold.ohlcv_1m/writer".into(),
+        version: 1,
+    }];
+    let commit = Commit {
+        operation: "OPTIMIZE".into(),
+        adds: vec![add],
+        removes,
+        txns,
+        ..Default::default()
+    };
     Committer::open(&table).await.unwrap().commit(commit).await.unwrap();
 }
