@@ -1,7 +1,8 @@
 //! `ohlcv(ts, seq, trade_id, price, qty, side, count)`: one bar from the trades of one window, in one pass and exactly.
 //!
 //! Reading order: `trades` is the input, `bar` folds it, `wide` holds the sums, `state` and `result` are what a bar looks like between
-//! two steps of a plan and at its end; `udaf` and `groups` are the face that DataFusion sees. The order of the input never matters.
+//! two steps of a plan and at its end; `udaf` and `groups` are the face that DataFusion
+//! sees, `runs` and `streaming` the short way through files that are sorted already. The order of the input never matters.
 
 pub mod trades;
 pub mod wide;
@@ -10,5 +11,8 @@ pub mod state;
 pub mod result;
 pub mod udaf;
 pub mod groups;
+pub mod runs;
+pub mod streaming;
 
+pub use streaming::stream_sorted;
 pub use udaf::{ohlcv_udaf, register};

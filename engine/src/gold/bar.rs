@@ -1,0 +1,71 @@
+//! One row of gold, and the rule that says when its trades are complete.
+
+use std::sync::Arc;
+
+/// What names a bar within its table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub series: Series,
+    /// Start of the window, microseconds.
+    pub start: i64,
+}
+
+/// The symbol of a venue.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Series {
+    pub venue: Arc<str>,
+    pub symbol: Arc<str>,
+}
+
+/// What the trades of a window say. Decimals unscaled, times in microseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Values {
+    pub open: i128,
+    pub high: i128,
+    pub low: i128,
+    pub close: i128,
+    pub volume: i128,
+    pub quote_volume: i128,
+    pub vwap: Option<i128>,
+    pub avg_price: Option<i128>,
+    pub trade_count: i64,
+    pub taker_buy_volume: i128,
+    pub taker_buy_quote_volume: i128,
+    pub first_seq: i64,
+    pub last_seq: i64,
+    pub first_ts: i64,
+    pub last_ts: i64,
+}
+
+/// What a bar says. Two bars that agree here are the same bar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    pub values: Values,
+    pub is_closed: bool,
+    pub is_complete: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bar {
+    pub content: Content,
+    pub revision: i64,
+    pub computed_at: i64,
+}
+
+/// A bar as the model computes it: `values` is `None` where a sum does not fit its column.
+#[derive(Debug, Clone)]
+pub struct Computed {
+    pub key: Key,
+    pub values: Option<Values>,
+    /// Trades of the bar: with aggregates fewer than its fills.
+    pub rows: i64,
+}
+
+/// A hole inside says no; nothing before the bar (`previous_seq`, the last seq of the bar before) leaves it open.
+pub fn is_complete(values: &Values, rows: i64, previous_seq: Option<i64>) -> Option<bool> {
+    let spans = values.last_seq.checked_sub(values.first_seq).and_then(|span| span.checked_add(1));
+    if spans != Some(rows) {
+        return Some(false);
+    }
+    previous_seq.map(|previous| previous.checked_add(1) == Some(values.first_seq))
+}

@@ -1,0 +1,22 @@
+//! Gold: one bar per traded window, recomputed from silver whenever a trade of the window comes, changes or goes.
+//!
+//! Reading order: `interval` and `options` say what is kept; `input` follows silver's log and `windows` turns its news into ranges of windows;
+//! `model` computes the bars of a range from silver; `bar` is a row, `hours` the rows that gold holds, file by file; `link` finds a bar's
+//! neighbours, `replace` puts new bars in the place of old ones, `output` commits, and `refresh` does it all in order.
+
+mod interval;
+mod options;
+mod files;
+mod input;
+mod windows;
+mod bar;
+mod columns;
+mod model;
+mod hours;
+mod replace;
+mod output;
+mod refresh;
+
+pub use interval::Interval;
+pub use options::GoldOptions;
+pub use refresh::Gold;

@@ -1,0 +1,248 @@
+//! The bars of a range of windows, and the windows that files touch, out of silver's files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::catalog::{MemorySchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, ScalarValue, ToDFSchema};
+use datafusion::datasource::ViewTable;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::{EmptyRelation, Expr, JoinType, LogicalPlan, LogicalPlanBuilder};
+use datafusion::prelude::{DataFrame, SessionContext, col, lit};
+use futures::StreamExt;
+use ticklake_sql::{Table, models};
+
+use super::bar::{Computed, Key, Series};
+use super::columns::{computed, stored};
+use super::files::Files;
+use super::input::Watermarks;
+use super::interval::Interval;
+use super::windows::Range;
+use super::{GoldOptions, bar};
+use crate::error::Step;
+use crate::scan::{DataFile, OrderedScan, session};
+use crate::{Error, Result};
+
+const AMENDMENTS: [&str; 2] = ["cancel", "correct"];
+
+/// Runs queries over the files of a table; knows which kind of trade each venue's bars are made of.
+pub struct Model {
+    runtime: Arc<RuntimeEnv>,
+    interval: Interval,
+    kind: String,
+    kinds: BTreeMap<String, String>,
+    target_partitions: usize,
+}
+
+impl Model {
+    pub fn new(options: &GoldOptions, interval: Interval) -> Result<Self> {
+        let pool = Arc::new(GreedyMemoryPool::new(options.memory_bytes));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().step("prepare the queries over silver")?;
+        Ok(Self {
+            runtime,
+            interval,
+            kind: options.kind.clone(),
+            kinds: options.kinds.clone(),
+            target_partitions: options.target_partitions.max(1),
+        })
+    }
+
+    fn session(&self, table: &Table) -> Result<SessionContext> {
+        session::session(self.runtime.clone(), session::config(self.target_partitions), &[table]).step("prepare a query")
+    }
+
+    /// Bars of every window in `range` that has a trade.
+    pub async fn bars(&self, silver: &Table, files: &Files, range: &Range) -> Result<Vec<Computed>> {
+        let in_range: Vec<Arc<DataFile>> = files.iter().filter(|file| may_hold(file, range)).cloned().collect();
+        if in_range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let amending: Vec<Arc<DataFile>> = files.iter().filter(|file| may_amend(file, range)).cloned().collect();
+        let mut bars = Vec::new();
+        for (kind, venues) in self.kinds_of_bars() {
+            let context = self.session(silver)?;
+            let step = "plan the bars of a range";
+            let schema = Arc::new(MemorySchemaProvider::new());
+            let trades = OrderedScan::new(silver.clone(), in_range.clone()).step(step)?;
+            let restriction = [venues, symbols_of(range)].into_iter().flatten().reduce(Expr::and);
+            register(&context, schema.as_ref(), "trades", trades, restriction).step(step)?;
+            let amendments = OrderedScan::new(silver.clone(), amending.clone()).step(step)?;
+            if amending.is_empty() {
+                register_empty(schema.as_ref(), "amendments", &amendments).step(step)?;
+            } else {
+                register(&context, schema.as_ref(), "amendments", amendments, symbols_of(range)).step(step)?;
+            }
+            context.catalog("datafusion").ok_or_else(|| Error::Internal("a session without a catalog".into()))?.register_schema("silver", schema).step(step)?;
+            let utc = |micros: i64| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
+            let parameters = vec![
+                ("interval", ScalarValue::from(self.interval.to_sql())),
+                ("kind", ScalarValue::from(kind)),
+                ("from", utc(range.from)),
+                ("until", utc(range.until)),
+            ];
+            let frame = context.sql(models::OHLCV).await.step(step)?.with_param_values(parameters).step(step)?;
+            for batch in frame.collect().await.step("compute bars from silver")? {
+                bars.extend(computed(&batch)?);
+            }
+        }
+        Ok(bars)
+    }
+
+    /// Windows that the bar trades in `files` lie in, and those of trades that amendments in `files` name.
+    pub async fn touched(&self, silver: &Table, changed: &[Arc<DataFile>], all: &Files) -> Result<BTreeSet<Key>> {
+        let step = "find the windows that new trades touch";
+        let mut touched = BTreeSet::new();
+        if changed.is_empty() {
+            return Ok(touched);
+        }
+        let context = self.session(silver)?;
+        let scan = |files: Vec<Arc<DataFile>>| context.read_table(Arc::new(OrderedScan::new(silver.clone(), files).step(step)?)).step(step);
+        let trades = scan(changed.to_vec())?.filter(self.is_bar_trade()).step(step)?;
+        self.collect_windows(trades, &mut touched).await?;
+        let amending: Vec<Arc<DataFile>> = changed.iter().filter(|file| holds_amendments(file)).cloned().collect();
+        if amending.is_empty() {
+            return Ok(touched);
+        }
+        let names = scan(amending)?
+            .filter(is_amendment())
+            .and_then(|amendments| amendments.select(vec![col("venue").alias("v"), col("symbol").alias("s"), col("ref_trade_id").alias("r")]))
+            .and_then(DataFrame::distinct)
+            .step(step)?;
+        let named = scan(all.iter().cloned().collect())?
+            .filter(self.is_bar_trade())
+            .and_then(|trades| trades.join(names, JoinType::LeftSemi, &["venue", "symbol", "trade_id"], &["v", "s", "r"], None))
+            .step(step)?;
+        self.collect_windows(named, &mut touched).await?;
+        Ok(touched)
+    }
+
+    async fn collect_windows(&self, trades: DataFrame, touched: &mut BTreeSet<Key>) -> Result<()> {
+        let step = "find the windows that new trades touch";
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let mut batches = trades.select(vec![col("venue"), col("symbol"), col("ts")]).step(step)?.execute_stream().await.step(step)?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.step(step)?;
+            let text = |at: usize| arrow::compute::cast(batch.column(at), &DataType::Utf8View).step(step);
+            let (venues, symbols) = (text(0)?, text(1)?);
+            let (venues, symbols) = (venues.as_string_view(), symbols.as_string_view());
+            let ts = arrow::compute::cast(batch.column(2), &micros).step(step)?;
+            let ts = ts.as_primitive::<TimestampMicrosecondType>();
+            // Sorted files have long runs of one window: only its first row is looked up.
+            let mut last: Option<(usize, i64)> = None;
+            for row in 0..ts.len() {
+                let start = self.interval.start_of(ts.value(row));
+                let is_known = last.is_some_and(|(seen, window)| {
+                    window == start && symbols.value(seen) == symbols.value(row) && venues.value(seen) == venues.value(row)
+                });
+                if !is_known {
+                    let series = Series { venue: venues.value(row).into(), symbol: symbols.value(row).into() };
+                    touched.insert(Key { series, start });
+                }
+                last = Some((row, start));
+            }
+        }
+        Ok(())
+    }
+
+    /// The greatest ts of each venue in silver, from its rows.
+    pub async fn watermarks(&self, silver: &Table, files: &Files) -> Result<Watermarks> {
+        let step = "find the greatest trade time of each venue";
+        let files: Vec<_> = files.iter().cloned().collect();
+        if files.is_empty() {
+            return Ok(Watermarks::new());
+        }
+        let context = self.session(silver)?;
+        let scan = OrderedScan::new(silver.clone(), files).step(step)?;
+        let greatest = datafusion::functions_aggregate::expr_fn::max(col("ts"));
+        let frame = context.read_table(Arc::new(scan)).and_then(|trades| trades.aggregate(vec![col("venue")], vec![greatest])).step(step)?;
+        let mut watermarks = Watermarks::new();
+        for batch in frame.collect().await.step(step)? {
+            let venues = arrow::compute::cast(batch.column(0), &DataType::Utf8View).step(step)?;
+            let ts = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+            for row in 0..batch.num_rows() {
+                watermarks.insert(venues.as_string_view().value(row).to_owned(), ts.value(row));
+            }
+        }
+        Ok(watermarks)
+    }
+
+    /// Every bar in `files` of gold.
+    pub async fn stored(&self, gold: &Table, files: Vec<Arc<DataFile>>) -> Result<Vec<(Key, bar::Bar)>> {
+        let step = "read bars of gold";
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let context = self.session(gold)?;
+        let scan = OrderedScan::new(gold.clone(), files).step(step)?;
+        let mut bars = Vec::new();
+        for batch in context.read_table(Arc::new(scan)).step(step)?.collect().await.step(step)? {
+            bars.extend(stored(&batch)?);
+        }
+        Ok(bars)
+    }
+
+    /// Each kind that bars are made of, with the venues it holds for.
+    fn kinds_of_bars(&self) -> Vec<(String, Option<Expr>)> {
+        let named: Vec<Expr> = self.kinds.keys().map(|venue| lit(venue.as_str())).collect();
+        let others = (!named.is_empty()).then(|| col("venue").in_list(named, true));
+        let mut kinds = vec![(self.kind.clone(), others)];
+        for (venue, kind) in &self.kinds {
+            kinds.push((kind.clone(), Some(col("venue").eq(lit(venue.as_str())))));
+        }
+        kinds
+    }
+
+    fn is_bar_trade(&self) -> Expr {
+        let of_kind = |(kind, venues): (String, Option<Expr>)| match venues {
+            Some(venues) => col("kind").eq(lit(kind)).and(venues),
+            None => col("kind").eq(lit(kind)),
+        };
+        self.kinds_of_bars().into_iter().map(of_kind).reduce(Expr::or).unwrap_or_else(|| lit(true))
+    }
+}
+
+fn is_amendment() -> Expr {
+    col("kind").in_list(AMENDMENTS.map(lit).to_vec(), false)
+}
+
+fn may_hold(file: &DataFile, range: &Range) -> bool {
+    let (first, last) = file.micros("ts");
+    first < range.until && range.from <= last && has_symbol(file, range)
+}
+
+fn may_amend(file: &DataFile, range: &Range) -> bool {
+    holds_amendments(file) && has_symbol(file, range)
+}
+
+fn holds_amendments(file: &DataFile) -> bool {
+    AMENDMENTS.iter().any(|kind| file.may_hold("kind", kind))
+}
+
+fn has_symbol(file: &DataFile, range: &Range) -> bool {
+    range.symbols.as_ref().is_none_or(|symbols| symbols.iter().any(|symbol| file.may_hold("symbol", symbol)))
+}
+
+fn symbols_of(range: &Range) -> Option<Expr> {
+    let symbols = range.symbols.as_ref()?;
+    Some(col("symbol").in_list(symbols.iter().map(|symbol| lit(&**symbol)).collect(), false))
+}
+
+fn register(context: &SessionContext, schema: &MemorySchemaProvider, name: &str, scan: OrderedScan, restriction: Option<Expr>) -> Result<(), DataFusionError> {
+    use datafusion::catalog::SchemaProvider;
+    let table: Arc<dyn TableProvider> = match restriction {
+        None => Arc::new(scan),
+        Some(restriction) => context.read_table(Arc::new(scan))?.filter(restriction)?.into_view(),
+    };
+    schema.register_table(name.to_owned(), table).map(|_| ())
+}
+
+/// A table that the planner knows to be empty, so that what joins it disappears from the plan.
+fn register_empty(schema: &MemorySchemaProvider, name: &str, like: &OrderedScan) -> Result<(), DataFusionError> {
+    use datafusion::catalog::SchemaProvider;
+    let empty = EmptyRelation { produce_one_row: false, schema: like.schema().to_dfschema_ref()? };
+    let plan = LogicalPlanBuilder::from(LogicalPlan::EmptyRelation(empty)).build()?;
+    schema.register_table(name.to_owned(), Arc::new(ViewTable::new(plan, None))).map(|_| ())
+}

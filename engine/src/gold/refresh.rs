@@ -1,0 +1,231 @@
+//! Gold's refresh: the news of silver, the windows they touch, their bars, one commit.
+//!
+//! Everything follows from silver's files at one version and gold's position in its log, so that a step that is lost, repeated or
+//! raced by another gives the same bars.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use serde_json::{Map, json};
+use ticklake_sql::{Lake, Table, TableName, log};
+
+use super::files::Files;
+use super::hours::Hours;
+use super::input::{Input, Watermarks};
+use super::interval::Interval;
+use super::model::Model;
+use super::output::{Landed, Output};
+use super::replace::{Replaced, Rules, close_passed, replace};
+use super::windows::{Range, ranges, whole_dates};
+use super::{GoldOptions, bar::Key};
+use crate::error::Step;
+use crate::{Error, RefreshReport, Result};
+
+/// Hours of bars in memory at most, about, while a refresh goes over many.
+const LOADED_HOURS: usize = 48;
+/// Withheld bars named in a commit.
+const NAMED_BARS: usize = 20;
+
+pub struct Gold {
+    lake: Lake,
+    options: GoldOptions,
+    interval: Interval,
+    model: Model,
+    input: Input,
+    hours: Hours,
+    output: Output,
+    /// The version of gold that `hours` stands at.
+    held_version: u64,
+    /// Silver's version up to which everything is in gold, the position perhaps not committed yet.
+    read_to: Option<u64>,
+    /// What the bars' `is_closed` goes by; `None`: not known.
+    watermarks: Option<Watermarks>,
+}
+
+impl Gold {
+    /// Creates the tables where they do not exist yet, so that jobs may start in any order.
+    pub async fn open(lake: Lake, options: GoldOptions) -> Result<Self> {
+        let interval = Interval::parse(&options.interval)?;
+        let silver = lake.create_table(&TableName::silver_trades()).await.step("open or create a table")?;
+        let gold = lake.create_table(&TableName::gold_ohlcv(&options.interval)).await.step("open or create a table")?;
+        let output = Output::open(gold.clone(), silver.name()).await?;
+        let held_version = output.version();
+        let hours = Hours::new(gold.clone(), interval, options.zstd_level, Files::load(&gold, held_version).await?);
+        let input = Input::open(silver, output.position()).await?;
+        let watermarks = output.watermarks().await?;
+        Ok(Self { model: Model::new(&options, interval)?, read_to: output.position(), lake, options, interval, input, hours, output, held_version, watermarks })
+    }
+
+    /// Silver: what a refresh reads.
+    pub fn input(&self) -> &Table {
+        self.input.table()
+    }
+
+    /// Silver version up to which this refresh has read.
+    pub fn read_to(&self) -> Option<u64> {
+        self.read_to
+    }
+
+    /// Brings gold up to silver's newest version.
+    pub async fn refresh(&mut self) -> Result<RefreshReport> {
+        let started = Instant::now();
+        let mut report = RefreshReport::new(self.output.table().name().clone());
+        for _ in 0..self.options.attempts.max(1) {
+            self.follow().await?;
+            report.input_from = self.read_to;
+            let attempt = self.attempt(&mut report).await;
+            if !matches!(attempt, Ok(Landed::At(_))) {
+                self.hours.reset();
+            }
+            if let Landed::At(_) = attempt? {
+                report.input_to = self.read_to;
+                report.elapsed = started.elapsed();
+                if report.commits > 0 {
+                    report.log();
+                }
+                return Ok(report);
+            }
+        }
+        Err(Error::Contended { table: report.table, attempts: self.options.attempts })
+    }
+
+    /// Takes in what was committed to gold and to silver since the last call.
+    async fn follow(&mut self) -> Result<()> {
+        self.output.follow().await?;
+        while self.held_version < self.output.version() {
+            match log::read(self.output.table(), self.held_version + 1).await {
+                Ok(Some(entry)) => {
+                    self.hours.apply(&entry.adds, &entry.removes);
+                    self.held_version = entry.version;
+                    if let Some(watermarks) = super::input::watermarks(&entry) {
+                        self.watermarks = Some(watermarks);
+                    }
+                }
+                Ok(None) => return self.reopen().await,
+                Err(error) if error.kind() == ticklake_sql::ErrorKind::Data => return self.reopen().await,
+                Err(source) => return Err(Error::Sql { step: "follow the log of gold", source }),
+            }
+        }
+        self.input.follow().await?;
+        if let Some(position) = self.output.position().filter(|position| self.read_to.is_none_or(|read_to| *position > read_to)) {
+            self.input.forget(position);
+            self.read_to = Some(position);
+        }
+        Ok(())
+    }
+
+    async fn reopen(&mut self) -> Result<()> {
+        *self = Self::open(self.lake.clone(), self.options.clone()).await?;
+        Ok(())
+    }
+
+    async fn attempt(&mut self, report: &mut RefreshReport) -> Result<Landed> {
+        let to = self.input.version();
+        if self.read_to == Some(to) && self.output.position() == Some(to) {
+            return Ok(Landed::At(self.held_version));
+        }
+        let planned_at = self.held_version;
+        let watermarks = match self.input.watermarks() {
+            Some(watermarks) => watermarks.clone(),
+            None => self.model.watermarks(self.input.table(), self.input.files()).await?,
+        };
+        let replaced = self.replace_touched(&watermarks).await?;
+        let written = self.hours.finish().await?;
+        let (added, removed) = (written.adds.len() as u64, written.removes.len() as u64);
+        let is_due = added + removed > 0 || self.position_is_due(to).await?;
+        if !is_due {
+            self.taken_in(to, watermarks);
+            return Ok(Landed::At(planned_at));
+        }
+        let landed = self.output.commit(planned_at, to, written, self.info(to, &watermarks, &replaced)).await?;
+        if let Landed::At(version) = landed {
+            self.taken_in(to, watermarks);
+            self.follow().await?;
+            self.hours.settle();
+            report.version = Some(version);
+            report.commits += 1;
+            report.files_added += added;
+            report.files_removed += removed;
+            report.rows_in += replaced.computed;
+            report.rows_out += replaced.bars.changed;
+            report.superseded += replaced.bars.superseded;
+            report.quarantined += replaced.bars.withheld.len() as u64;
+            for key in &replaced.bars.withheld {
+                let (venue, symbol) = (&*key.series.venue, &*key.series.symbol);
+                tracing::warn!(table = %report.table, venue, symbol, window_start_us = key.start, "a bar is withheld: a sum does not fit its column");
+            }
+        }
+        Ok(landed)
+    }
+
+    fn taken_in(&mut self, to: u64, watermarks: Watermarks) {
+        self.input.forget(to);
+        self.read_to = Some(to);
+        self.watermarks = Some(watermarks);
+    }
+
+    /// Recomputes what the news touch, in the order of time, and what follows another bar because of that.
+    async fn replace_touched(&mut self, watermarks: &Watermarks) -> Result<Recomputed> {
+        let now_us = self.lake.clock().now_us();
+        let rules = Rules { options: &self.options, interval: self.interval, watermarks, now_us };
+        let mut recomputed = Recomputed { bars: close_passed(&mut self.hours, &self.model, &rules, self.watermarks.as_ref()).await?, computed: 0 };
+        let mut waiting = self.touched().await?;
+        while let Some(range) = waiting.pop_first() {
+            if self.hours.loaded_hours() > LOADED_HOURS {
+                self.hours.write_before(self.interval.hour_of(range.from)).await?;
+            }
+            let computed = self.model.bars(self.input.table(), self.input.files(), &range).await?;
+            recomputed.computed += computed.iter().map(|bar| u64::try_from(bar.rows).unwrap_or(0)).sum::<u64>();
+            let rules = Rules { options: &self.options, interval: self.interval, watermarks, now_us };
+            let replaced = replace(&mut self.hours, &self.model, &rules, &range, computed).await?;
+            let covered = |key: &Key| waiting.iter().any(|range| range.holds(key));
+            let follow: BTreeSet<Key> = replaced.follow.iter().filter(|key| !covered(key)).cloned().collect();
+            waiting.extend(ranges(&follow, self.interval));
+            recomputed.bars.changed += replaced.changed;
+            recomputed.bars.superseded += replaced.superseded;
+            recomputed.bars.withheld.extend(replaced.withheld);
+        }
+        Ok(recomputed)
+    }
+
+    async fn touched(&self) -> Result<BTreeSet<Range>> {
+        let news = self.input.news();
+        if news.everything {
+            let mut dates = whole_dates(self.input.files().iter(), "ts");
+            dates.extend(whole_dates(self.hours.files().iter(), "window_start"));
+            return Ok(dates);
+        }
+        let changed: Vec<_> = news.added.into_iter().chain(news.removed).collect();
+        let touched = self.model.touched(self.input.table(), &changed, self.input.files()).await?;
+        Ok(ranges(&touched, self.interval))
+    }
+
+    async fn position_is_due(&self, to: u64) -> Result<bool> {
+        match self.output.position() {
+            Some(position) if position >= to => Ok(false),
+            Some(_) => self.output.idle_for(self.options.position_interval, self.lake.clock().now_us() / 1000).await,
+            None => Ok(true),
+        }
+    }
+
+    fn info(&self, to: u64, watermarks: &Watermarks, recomputed: &Recomputed) -> Map<String, serde_json::Value> {
+        let withheld: Vec<_> = recomputed.bars.withheld.iter().take(NAMED_BARS).map(|key| json!([&*key.series.venue, &*key.series.symbol, key.start])).collect();
+        let mut info = Map::new();
+        info.insert("inputAfter".into(), json!(self.output.position()));
+        info.insert("inputTo".into(), json!(to));
+        info.insert("watermarks".into(), json!(watermarks));
+        info.insert("rowsRead".into(), json!(recomputed.computed));
+        info.insert("barsChanged".into(), json!(recomputed.bars.changed));
+        if !withheld.is_empty() {
+            info.insert("barsWithheld".into(), json!(withheld));
+        }
+        info
+    }
+}
+
+/// Outcome of one plan.
+struct Recomputed {
+    bars: Replaced,
+    /// Trades that the bars were computed from.
+    computed: u64,
+}

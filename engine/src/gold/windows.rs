@@ -1,0 +1,117 @@
+//! From news of silver to the ranges of windows that must be computed again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bar::Key;
+use super::interval::{DAY_US, Interval};
+use crate::scan::DataFile;
+use crate::scan::file::{Bound, Bounds};
+
+/// Up to this many symbols a range is computed for them alone; beyond, for all that traded in it.
+const FEW_SYMBOLS: usize = 8;
+/// Neighbouring touched windows at most this many windows apart are computed together.
+const GAP_WINDOWS: i64 = 2;
+/// A date with more stretches than this is computed from its first to its last touched window at once.
+const STRETCHES_A_DATE: usize = 16;
+
+/// Whole windows of one date to compute again. Ordered by time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Range {
+    /// Microseconds, half-open.
+    pub from: i64,
+    pub until: i64,
+    /// `None`: every symbol.
+    pub symbols: Option<BTreeSet<Arc<str>>>,
+}
+
+impl Range {
+    pub fn holds(&self, key: &Key) -> bool {
+        self.from <= key.start && key.start < self.until && self.symbols.as_ref().is_none_or(|symbols| symbols.contains(&key.series.symbol))
+    }
+}
+
+/// Ranges that cover all of `touched`.
+pub fn ranges(touched: &BTreeSet<Key>, interval: Interval) -> BTreeSet<Range> {
+    let mut windows: BTreeMap<i64, BTreeSet<Arc<str>>> = BTreeMap::new();
+    for key in touched {
+        windows.entry(key.start).or_default().insert(key.series.symbol.clone());
+    }
+    let mut dates: BTreeMap<i64, Vec<Range>> = BTreeMap::new();
+    for (start, symbols) in windows {
+        let next = Range { from: start, until: start + interval.width_us(), symbols: Some(symbols) };
+        let stretches = dates.entry(start.div_euclid(DAY_US)).or_default();
+        match stretches.last_mut() {
+            Some(last) if next.from - last.until <= GAP_WINDOWS * interval.width_us() => last.extend(next),
+            _ => stretches.push(next),
+        }
+    }
+    let joined = |stretches: Vec<Range>| {
+        if stretches.len() <= STRETCHES_A_DATE {
+            return stretches;
+        }
+        let whole = stretches.into_iter().reduce(|mut whole, next| {
+            whole.extend(next);
+            whole
+        });
+        whole.into_iter().collect()
+    };
+    dates.into_values().flat_map(joined).map(Range::simplified).collect()
+}
+
+impl Range {
+    fn extend(&mut self, next: Range) {
+        self.until = next.until;
+        if let (Some(symbols), Some(more)) = (&mut self.symbols, next.symbols) {
+            symbols.extend(more);
+        }
+    }
+
+    fn simplified(mut self) -> Self {
+        self.symbols = self.symbols.filter(|symbols| symbols.len() <= FEW_SYMBOLS);
+        self
+    }
+}
+
+/// The dates that files cover, each as one range.
+pub fn whole_dates<'a>(files: impl Iterator<Item = &'a Arc<DataFile>>, time_column: &str) -> BTreeSet<Range> {
+    let mut dates = BTreeSet::new();
+    for file in files {
+        match (file.bounds("date"), file.bounds(time_column)) {
+            (Some(Bounds { min: Bound::Days(min), max: Bound::Days(max), .. }), _) => dates.extend(i64::from(*min)..=i64::from(*max)),
+            (_, Some(Bounds { min: Bound::Micros(min), max: Bound::Micros(max), .. })) => dates.extend(min.div_euclid(DAY_US)..=max.div_euclid(DAY_US)),
+            _ => {}
+        }
+    }
+    dates.into_iter().map(|date| Range { from: date * DAY_US, until: (date + 1) * DAY_US, symbols: None }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gold::bar::Series;
+
+    fn key(symbol: &str, minute: i64) -> Key {
+        Key { series: Series { venue: "v".into(), symbol: symbol.into() }, start: minute * 60_000_000 }
+    }
+
+    fn check(touched: &[(&str, i64)], expected: &[(i64, i64, Option<usize>)]) {
+        let touched = touched.iter().map(|(symbol, minute)| key(symbol, *minute)).collect();
+        let got = ranges(&touched, Interval::parse("1m").unwrap());
+        let got: Vec<_> = got.iter().map(|range| (range.from / 60_000_000, range.until / 60_000_000, range.symbols.as_ref().map(BTreeSet::len))).collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_late_window_does_not_widen_the_live_one() {
+        check(&[("a", 5), ("a", 600), ("b", 600), ("b", 601)], &[(5, 6, Some(1)), (600, 602, Some(2))]);
+        check(&[("a", 5), ("a", 7), ("a", 1439), ("a", 1440)], &[(5, 8, Some(1)), (1439, 1440, Some(1)), (1440, 1441, Some(1))]);
+    }
+
+    #[test]
+    fn many_symbols_and_many_stretches_are_computed_at_large() {
+        let symbols: Vec<String> = (0..9).map(|n| format!("s{n}")).collect();
+        check(&symbols.iter().map(|symbol| (symbol.as_str(), 3)).collect::<Vec<_>>(), &[(3, 4, None)]);
+        check(&(0..20).map(|n| ("a", n * 10)).collect::<Vec<_>>(), &[(0, 191, Some(1))]);
+    }
+}

@@ -1,0 +1,289 @@
+//! Gold against a naive fold of silver: step by step, at once, raced, with late, cancelled and corrected trades.
+
+mod fold;
+mod silver;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use fold::{FoldedBar, Trade, fold};
+use proptest::prelude::*;
+use silver::{Row, StoredBars, TestLake};
+use ticklake_engine::gold::{Gold, GoldOptions};
+
+const MINUTE: i64 = 60_000_000;
+const DAY: i64 = 1_440 * MINUTE;
+/// 2025-01-01 00:00.
+const START: i64 = 1_735_689_600_000_000;
+
+fn options() -> GoldOptions {
+    GoldOptions { target_partitions: 2, ..GoldOptions::default() }
+}
+
+fn trade(symbol: &str, at: i64, seq: i64, price: i128) -> Row {
+    let side = Some(if seq % 3 == 0 { "buy" } else { "sell" }.to_owned());
+    Row::trade(
+        "sim",
+        Trade { symbol: symbol.to_owned(), ts: START + at, seq, trade_id: seq.to_string(), price: price * 1_000_000_000_000, qty: 10_000_000_000, side, count: 1 },
+    )
+}
+
+fn amendment(kind: &str, named: &Row, at: i64, price: i128) -> Row {
+    let mut row = trade(&named.trade.symbol, at, 1_000_000 + at, price);
+    row.kind = kind.to_owned();
+    row.reference = Some(named.trade.trade_id.clone());
+    row
+}
+
+/// What gold must say of the trades in `rows`, beside revision and time: folded, closed by the watermark, complete by the ids.
+fn expected(rows: &[Row], width: i64) -> BTreeMap<(String, String, i64), (FoldedBar, bool, Option<bool>)> {
+    let mut venues: BTreeMap<&str, Vec<Trade>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.kind == "trade") {
+        venues.entry(&row.venue).or_default().push(row.trade.clone());
+    }
+    let mut bars = BTreeMap::new();
+    for (venue, trades) in venues {
+        let watermark = trades.iter().map(|trade| trade.ts).max().unwrap();
+        let mut last: BTreeMap<String, i64> = BTreeMap::new();
+        for ((symbol, start), bar) in fold(&trades, width) {
+            let Some(mut bar) = bar else { continue };
+            let is_whole = bar.last_seq - bar.first_seq + 1 == bar.row_count;
+            let follows = last.insert(symbol.clone(), bar.last_seq).map(|last| last + 1 == bar.first_seq);
+            bar.row_count = 0;
+            let is_complete = match (venue, is_whole) {
+                ("sim", false) => Some(false),
+                ("sim", true) => follows,
+                _ => None,
+            };
+            bars.insert((venue.to_owned(), symbol, start), (bar, watermark >= start + width, is_complete));
+        }
+    }
+    bars
+}
+
+fn said(bars: &StoredBars) -> BTreeMap<(String, String, i64), (FoldedBar, bool, Option<bool>)> {
+    bars.iter().map(|(key, bar)| (key.clone(), (bar.bar.clone(), bar.is_closed, bar.is_complete))).collect()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_follow_silver_commit_by_commit() {
+    let lake = TestLake::new().await;
+    let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let mut rows = Vec::new();
+    for step in 0..6i64 {
+        let new: Vec<Row> = (0..40).map(|n| trade(["A-B", "C-D"][n as usize % 2], step * 25_000_000 + n * 500_000, (step * 40 + n) / 2, i128::from(100 + n))).collect();
+        lake.insert(&new).await;
+        rows.extend(new);
+        let report = gold.refresh().await.unwrap();
+        assert_eq!((report.commits, report.files_added), (1, 1), "one hour, one file");
+        assert_eq!(said(&lake.gold("1m").await), expected(&rows, MINUTE), "after step {step}");
+    }
+    let report = gold.refresh().await.unwrap();
+    assert_eq!((report.commits, report.version), (0, None), "nothing new, no commit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_trade_corrects_its_bar_alone() {
+    let lake = TestLake::new().await;
+    let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let mut rows: Vec<Row> = (0..600).filter(|n| *n != 63).map(|n| trade("A-B", n * 1_000_000, n, i128::from(100 + n % 7))).collect();
+    lake.insert(&rows).await;
+    gold.refresh().await.unwrap();
+    let before = lake.gold("1m").await;
+    assert_eq!(said(&before), expected(&rows, MINUTE));
+    assert_eq!(before[&("sim".into(), "A-B".into(), START + MINUTE)].is_complete, Some(false), "63 is missing");
+    lake.now_us.fetch_add(1_000_000, Ordering::SeqCst);
+    let late = trade("A-B", 63_000_000, 63, 999);
+    lake.insert(std::slice::from_ref(&late)).await;
+    rows.push(late);
+    gold.refresh().await.unwrap();
+    let after = lake.gold("1m").await;
+    assert_eq!(said(&after), expected(&rows, MINUTE));
+    for (key, bar) in &after {
+        if key.2 == START + MINUTE {
+            assert_eq!((bar.revision, bar.computed_at), (2, START + 1_000_000));
+            assert_eq!(bar.bar.high, 999_000_000_000_000);
+        } else {
+            assert_eq!(bar, &before[key], "an untouched bar stays as it is");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_without_its_only_trade_is_gone_and_its_neighbour_knows() {
+    let lake = TestLake::new().await;
+    let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let first = lake.insert(&[trade("A-B", 0, 1, 100), trade("A-B", 3 * MINUTE, 3, 100)]).await;
+    let alone = lake.insert(&[trade("A-B", MINUTE, 2, 100)]).await;
+    gold.refresh().await.unwrap();
+    let complete = |bars: &StoredBars| bars.values().map(|bar| bar.is_complete).collect::<Vec<_>>();
+    assert_eq!(complete(&lake.gold("1m").await), [None, Some(true), Some(true)]);
+    lake.change(&[], &alone, true, "REFRESH").await;
+    gold.refresh().await.unwrap();
+    assert_eq!(complete(&lake.gold("1m").await), [None, Some(false)]);
+    lake.change(&[], &first, true, "REFRESH").await;
+    gold.refresh().await.unwrap();
+    assert!(lake.gold("1m").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancels_and_corrections_reopen_the_bar_that_they_name() {
+    let lake = TestLake::new().await;
+    let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let rows: Vec<Row> = (0..10).map(|n| trade("A-B", n * 10_000_000, n, i128::from(100 + n))).collect();
+    lake.insert(&rows).await;
+    gold.refresh().await.unwrap();
+    lake.insert(&[amendment("cancel", &rows[0], 3 * MINUTE, 1), amendment("correct", &rows[9], 3 * MINUTE, 500), amendment("correct", &rows[3], 3 * MINUTE, 7)]).await;
+    lake.insert(&[amendment("correct", &rows[3], 4 * MINUTE, 8)]).await;
+    gold.refresh().await.unwrap();
+    let bars = lake.gold("1m").await;
+    let mut amended = rows[1..].to_vec();
+    amended[2].trade.price = 8_000_000_000_000;
+    amended[8].trade.price = 500_000_000_000_000;
+    amended.iter_mut().filter(|row| [3, 9].contains(&row.trade.seq)).for_each(|row| row.trade.side = amendment_side(row));
+    assert_eq!(bars.values().map(|bar| bar.bar.clone()).collect::<Vec<_>>(), expected(&amended, MINUTE).into_values().map(|bar| bar.0).collect::<Vec<_>>());
+    assert!(bars.values().all(|bar| bar.revision >= 2));
+}
+
+fn amendment_side(row: &Row) -> Option<String> {
+    let at = if row.trade.seq == 3 { 4 * MINUTE } else { 3 * MINUTE };
+    amendment("correct", row, at, 1).trade.side
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_that_does_not_fit_is_withheld_and_reported() {
+    let lake = TestLake::new().await;
+    let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let mut wide = trade("WIDE", 0, 1, 1);
+    (wide.trade.price, wide.trade.qty) = (9_999_999_999_999_999_999_999_999_999, 9_999_999_999_999_999_999_999_999_999);
+    lake.insert(&[wide, trade("A-B", 0, 1, 100)]).await;
+    let report = gold.refresh().await.unwrap();
+    assert_eq!(report.quarantined, 1);
+    assert_eq!(lake.gold("1m").await.into_keys().collect::<Vec<_>>(), [("sim".to_owned(), "A-B".to_owned(), START)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn optimize_and_retention_of_silver_change_no_bar() {
+    let lake = TestLake::new().await;
+    let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let rows: Vec<Row> = (0..10).map(|n| trade("A-B", n * 10_000_000, n, 100)).collect();
+    let adds = lake.insert(&rows).await;
+    gold.refresh().await.unwrap();
+    let before = lake.gold("1m").await;
+    let moved = lake.change(&rows, &adds, false, "OPTIMIZE").await;
+    assert_eq!(gold.refresh().await.unwrap().commits, 0);
+    lake.change(&[], &moved, true, "RETENTION").await;
+    assert_eq!(gold.refresh().await.unwrap().commits, 0);
+    lake.now_us.fetch_add(61_000_000, Ordering::SeqCst);
+    assert_eq!(gold.refresh().await.unwrap().commits, 1, "a minute later the position alone");
+    assert_eq!(lake.gold("1m").await, before);
+    assert_eq!(Gold::open(lake.lake.clone(), options()).await.unwrap().refresh().await.unwrap().commits, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_refreshes_that_race_leave_each_bar_once() {
+    let lake = TestLake::new().await;
+    let mut one = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let mut other = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let mut rows = Vec::new();
+    for step in 0..5i64 {
+        let new: Vec<Row> = (0..30).map(|n| trade("A-B", step * 20_000_000 + n * 1_000_000, step * 30 + n, i128::from(100 + n))).collect();
+        lake.insert(&new).await;
+        rows.extend(new);
+        let (first, second) = tokio::join!(one.refresh(), other.refresh());
+        let commits = first.unwrap().commits + second.unwrap().commits;
+        assert!((1..=2).contains(&commits));
+        assert_eq!(said(&lake.gold("1m").await), expected(&rows, MINUTE), "after step {step}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_intervals_and_kinds_have_tables_of_their_own() {
+    let lake = TestLake::new().await;
+    let mut rows: Vec<Row> = (0..50).map(|n| trade("A-B", n * 61_000_000, n, i128::from(100 + n))).collect();
+    for row in &mut rows[25..] {
+        row.venue = "other".to_owned();
+    }
+    let mut aggregates = rows.clone();
+    for row in &mut aggregates {
+        (row.kind, row.trade.count) = ("agg".to_owned(), 3);
+    }
+    lake.insert(&rows).await;
+    lake.insert(&aggregates).await;
+    let kinds = BTreeMap::from([("other".to_owned(), "agg".to_owned())]);
+    for (interval, width) in [("5m", 5 * MINUTE), ("1d", DAY)] {
+        let options = GoldOptions { interval: interval.to_owned(), kinds: kinds.clone(), ..options() };
+        Gold::open(lake.lake.clone(), options).await.unwrap().refresh().await.unwrap();
+        let mut wanted = rows[..25].to_vec();
+        wanted.extend(aggregates[25..].iter().cloned().map(|row| Row { kind: "trade".to_owned(), ..row }));
+        assert_eq!(said(&lake.gold(interval).await), expected(&wanted, width), "{interval}");
+    }
+}
+
+/// A step of history: rows that come, or the removal of an earlier step's files.
+#[derive(Debug, Clone)]
+enum Step {
+    Insert(Vec<(u8, i64, i64, i128)>),
+    Remove(prop::sample::Index),
+    Refresh,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let row = (0..3u8, prop_oneof![8 => 0..4 * 3_600_000_000i64, 1 => 0..3 * DAY], 0..60i64, 1..200i128);
+    prop_oneof![
+        6 => prop::collection::vec(row, 1..12).prop_map(Step::Insert),
+        1 => any::<prop::sample::Index>().prop_map(Step::Remove),
+        4 => Just(Step::Refresh),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_number_of_steps_gives_the_bars_of_one(steps in prop::collection::vec(step(), 1..14)) {
+        runtime().block_on(async {
+            let lake = TestLake::new().await;
+            let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+            let mut held: Vec<(Vec<deltalake::kernel::Add>, Vec<Row>)> = Vec::new();
+            let mut id = 0;
+            for step in steps {
+                match step {
+                    Step::Insert(drawn) => {
+                        let rows: Vec<Row> = drawn.into_iter().map(|(symbol, at, seq, price)| {
+                            id += 1;
+                            let mut row = trade(["A-B", "C-D", "E-F"][symbol as usize], at, seq, price);
+                            row.trade.trade_id = format!("{id}");
+                            row
+                        }).collect();
+                        held.push((lake.insert(&rows).await, rows));
+                    }
+                    Step::Remove(at) if !held.is_empty() => {
+                        let (adds, _) = held.remove(at.index(held.len()));
+                        lake.change(&[], &adds, true, "REFRESH").await;
+                    }
+                    Step::Remove(_) => {}
+                    Step::Refresh => { gold.refresh().await.unwrap(); }
+                    Step::Reopen => gold = Gold::open(lake.lake.clone(), options()).await.unwrap(),
+                }
+            }
+            gold.refresh().await.unwrap();
+            let rows: Vec<Row> = held.into_iter().flat_map(|(_, rows)| rows).collect();
+            let bars = |said: BTreeMap<(String, String, i64), (FoldedBar, bool, Option<bool>)>| said.into_iter().map(|(key, bar)| (key, (bar.0, bar.2))).collect::<BTreeMap<_, _>>();
+            let stepwise = lake.gold("1m").await;
+            prop_assert_eq!(bars(said(&stepwise)), bars(expected(&rows, MINUTE)));
+            // A fresh gold over the same silver: the same in every column but revision and time.
+            let path = lake.path().join("gold");
+            std::fs::remove_dir_all(&path).unwrap();
+            let mut fresh = Gold::open(lake.lake.clone(), options()).await.unwrap();
+            fresh.refresh().await.unwrap();
+            prop_assert_eq!(said(&lake.gold("1m").await), said(&stepwise));
+            Ok(())
+        })?;
+    }
+}
