@@ -40,15 +40,18 @@ pub fn sentence(error: &anyhow::Error) -> String {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    for cause in error.chain() {
-        if cause.is::<ConfigError>() || cause.is::<Usage>() {
-            return USAGE;
-        }
-        let kind = cause.downcast_ref::<ticklake_sql::Error>().map(ticklake_sql::Error::kind);
-        let kind = kind.or_else(|| cause.downcast_ref::<ticklake_ingest::Error>().map(ticklake_ingest::Error::kind));
-        if kind == Some(ErrorKind::Invalid) {
-            return USAGE;
-        }
-    }
-    FAILED
+    if is_usage(error) { USAGE } else { FAILED }
+}
+
+/// True where only another command line or configuration helps.
+pub fn is_usage(error: &anyhow::Error) -> bool {
+    let invalid = |kind: Option<ErrorKind>| kind == Some(ErrorKind::Invalid);
+    error.chain().any(|cause| {
+        cause.is::<ConfigError>()
+            || cause.is::<Usage>()
+            || invalid(cause.downcast_ref::<ticklake_sql::Error>().map(ticklake_sql::Error::kind))
+            || invalid(cause.downcast_ref::<ticklake_ingest::Error>().map(ticklake_ingest::Error::kind))
+            || invalid(cause.downcast_ref::<ticklake_engine::Error>().map(ticklake_engine::Error::kind))
+            || matches!(cause.downcast_ref(), Some(ticklake_flight_server::Error::Config(_)))
+    })
 }

@@ -14,7 +14,6 @@ pub async fn run(settings: &Settings, until_latest: bool) -> anyhow::Result<()> 
     let options = options::bronze(settings, until_latest)?;
     let lake = options::lake(settings, Durability::Sync)?;
     let shutdown = shutdown::on_signal()?;
-    lake.probe().await?;
     let status = Arc::new(BronzeStatus::default());
     let shown = status.clone();
     let heartbeat = Heartbeat::start(&lake, "ingest", vec![("ingest", Arc::new(move || shown.snapshot()))]);

@@ -9,6 +9,7 @@ mod embedded_broker;
 mod exit;
 mod heartbeat;
 mod ingest;
+mod jobs;
 mod logs;
 mod options;
 mod produce;
@@ -16,6 +17,7 @@ mod query;
 mod serve;
 mod shutdown;
 mod status;
+mod up;
 
 use std::process::ExitCode;
 
@@ -36,15 +38,16 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<()> {
     let settings = config::load(cli.config.as_deref(), &cli.overrides())?;
-    logs::init(&settings.log)?;
+    let is_role = matches!(cli.command, Command::Produce(_) | Command::Ingest(_) | Command::Run(_) | Command::Serve(_));
+    logs::init(&settings.log, is_role)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Up(_) => Ok(()),
+            Command::Up(_) => up::run(settings).await,
             Command::Produce(_) => produce::run(&settings).await,
             Command::Ingest(args) => ingest::run(&settings, args.until_latest).await,
-            Command::Run(_) => Ok(()),
-            Command::Refresh(args) => Ok(()),
+            Command::Run(_) => jobs::run(&settings).await,
+            Command::Refresh(args) => jobs::refresh(&settings, args.layer).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,

@@ -1,13 +1,15 @@
 //! A Kafka-protocol broker inside the process, for the first run and for tests: the Tansu crates over one SQLite file.
 //!
-//! Reading order: `server` accepts connections and heals a storage engine that died, `location` names the file to Tansu,
-//! `trim` forgets records that bronze holds. Never what a published figure is measured against.
+//! Reading order: `server` accepts connections and heals a storage engine that died, `requests` answers one connection,
+//! `location` names the file to Tansu, `trim` forgets records that bronze holds. Never what a published figure is measured against.
 
 mod location;
+
+mod requests;
 
 mod server;
 
 mod trim;
 
 pub use server::{BrokerOptions, EmbeddedBroker};
-pub use trim::trim;
+pub use trim::Trimmer;

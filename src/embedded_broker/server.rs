@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rama::Service;
@@ -18,6 +18,8 @@ use url::Url;
 use uuid::Uuid;
 
 use super::location::{StorageUrl, storage_url};
+use super::requests::{self, Gate};
+use super::trim::Trimmer;
 
 /// Part of the position's app id in bronze: must never change.
 pub const CLUSTER_ID: &str = "ticklake-embedded";
@@ -26,6 +28,8 @@ const NODE_ID: i32 = 1;
 pub const FILE: &str = "broker.db";
 /// How soon a dead storage engine is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+const LOCKED_FOR: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// More clients than this one process and a few tools ever open.
 const MAX_CONNECTIONS: usize = 256;
 
@@ -40,6 +44,7 @@ pub struct BrokerOptions {
 /// A running broker. Dropping it stops it.
 pub struct EmbeddedBroker {
     addr: SocketAddr,
+    trimmer: Trimmer,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -56,14 +61,21 @@ impl EmbeddedBroker {
         let location = storage_url(&options.folder, FILE)?;
         let advertised = Url::parse(&format!("tcp://{addr}"))?;
         let engine = Engine::open(&location.url, &advertised).await?;
+        let gate = Gate::default();
+        let trimmer = Trimmer::new(options.folder.join(FILE), gate.clone());
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, engine, location, advertised, stop.clone()));
-        Ok(Self { addr, stop, task })
+        let task = tokio::spawn(serve(listener, engine, gate, location, advertised, stop.clone()));
+        Ok(Self { addr, trimmer, stop, task })
     }
 
     /// Where clients connect.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Forgets old records, see [`Trimmer::trim`].
+    pub fn trimmer(&self) -> Trimmer {
+        self.trimmer.clone()
     }
 
     /// Closes all connections and the file.
@@ -88,7 +100,20 @@ struct Engine {
 }
 
 impl Engine {
+    /// An engine that has just stopped holds its file for a moment longer.
     async fn open(location: &Url, advertised: &Url) -> anyhow::Result<Self> {
+        let since = Instant::now();
+        loop {
+            match Self::try_open(location, advertised).await {
+                Err(error) if since.elapsed() < LOCKED_FOR && error.to_string().contains("database is locked") => {
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn try_open(location: &Url, advertised: &Url) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let storage = StorageContainer::builder()
             .cluster_id(CLUSTER_ID)
@@ -113,7 +138,7 @@ impl Engine {
     }
 }
 
-async fn serve(listener: TcpListener, mut engine: Engine, location: StorageUrl, advertised: Url, stop: CancellationToken) {
+async fn serve(listener: TcpListener, mut engine: Engine, gate: Gate, location: StorageUrl, advertised: Url, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     let mut ping = tokio::time::interval(PING_INTERVAL);
     loop {
@@ -122,7 +147,7 @@ async fn serve(listener: TcpListener, mut engine: Engine, location: StorageUrl, 
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     let _best_effort = stream.set_nodelay(true);
-                    match tansu_broker::service::services(CLUSTER_ID, engine.groups.clone(), engine.storage.clone(), None) {
+                    match requests::service(CLUSTER_ID, engine.groups.clone(), engine.storage.clone(), gate.clone()) {
                         // A closed connection ends in an error too: nothing to tell.
                         Ok(service) => drop(connections.spawn(async move { drop(service.serve(rama::Context::default(), stream).await) })),
                         Err(error) => tracing::error!(%error, "embedded broker cannot serve a connection"),

@@ -84,9 +84,15 @@ fn write_role(out: &mut String, now_us: i64, role: &Value) -> std::fmt::Result {
     writeln!(out, "\n{name} ({instance}): {state}, heard of {} ago", span(now_us - at))?;
     for (stage, value) in role["stages"].as_object().into_iter().flatten() {
         writeln!(out, "  {stage:<9} {}", figures(now_us, value, ""))?;
+        for (job, value) in value["jobs"].as_object().into_iter().flatten() {
+            writeln!(out, "    {job:<12} {}", figures(now_us, value, ""))?;
+        }
     }
     Ok(())
 }
+
+/// Keys that another line of the screen already tells.
+const ELSEWHERE: &[&str] = &["partitions", "last_report", "jobs", "brokers", "cluster_id", "topic_id"];
 
 /// Every figure of a stage that is not zero or empty, flat.
 fn figures(now_us: i64, value: &Value, prefix: &str) -> String {
@@ -94,19 +100,20 @@ fn figures(now_us: i64, value: &Value, prefix: &str) -> String {
     for (key, value) in value.as_object().into_iter().flatten() {
         let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match value {
+            _ if ELSEWHERE.contains(&key.as_str()) => {}
             Value::Null | Value::Bool(false) => {}
             Value::Number(number) if number.as_f64() == Some(0.0) => {}
-            Value::Object(_) if key == "partitions" || key == "last_report" => {}
             Value::Array(_) => {}
             Value::Object(inner) => match (inner.get("message").and_then(Value::as_str), inner.get("at_us").and_then(Value::as_i64)) {
                 (Some(message), Some(at)) => parts.push(format!("{name}: {message} ({} ago)", span(now_us - at))),
                 _ => parts.push(figures(now_us, value, &name)),
             },
-            Value::Number(number) if key.ends_with("_us") => {
+            Value::Number(number) if number.as_i64().is_some_and(is_time) => {
                 let at = number.as_i64().unwrap_or_default();
                 let name = name.trim_end_matches("_us").to_owned();
                 parts.push(if at > now_us { format!("{name} in {}", span(at - now_us)) } else { format!("{name} {} ago", span(now_us - at)) });
             }
+            Value::Number(number) if key.ends_with("_ms") => parts.push(format!("{} {number} ms", name.trim_end_matches("_ms"))),
             Value::Number(number) if key.ends_with("bytes") => parts.push(format!("{name} {}", size(number.as_u64().unwrap_or_default()))),
             Value::String(text) => parts.push(format!("{name} {text}")),
             other => parts.push(format!("{name} {other}")),
@@ -114,6 +121,11 @@ fn figures(now_us: i64, value: &Value, prefix: &str) -> String {
     }
     parts.retain(|part| !part.is_empty());
     parts.join(", ")
+}
+
+/// Microseconds since the epoch, in this century: no counter gets there.
+fn is_time(number: i64) -> bool {
+    (946_684_800_000_000..4_102_444_800_000_000).contains(&number)
 }
 
 fn span(us: i64) -> String {

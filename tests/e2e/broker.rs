@@ -52,7 +52,7 @@ mod tests {
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
     use rdkafka::{Offset, TopicPartitionList};
 
-    use super::embedded_broker::{BrokerOptions, EmbeddedBroker, trim};
+    use super::embedded_broker::{BrokerOptions, EmbeddedBroker};
 
     const WAIT: Duration = Duration::from_secs(20);
 
@@ -139,9 +139,9 @@ mod tests {
         let to = addr.clone();
         tokio::task::spawn_blocking(move || produce(&to, "t", 0, 0..5_000)).await.unwrap();
         let never = i64::MAX;
-        assert_eq!(trim(folder.path(), "t", &[(0, 5_000)], 0).await.unwrap(), 0, "nothing is that old");
-        assert_eq!(trim(folder.path(), "t", &[(0, 3_000), (1, 0)], never).await.unwrap(), 3_000);
-        assert_eq!(trim(folder.path(), "t", &[(0, 5_000)], never).await.unwrap(), 1_999, "the newest stays");
+        assert_eq!(broker.trimmer().trim("t", &[(0, 5_000)], 0).await.unwrap(), 0, "nothing is that old");
+        assert_eq!(broker.trimmer().trim("t", &[(0, 3_000), (1, 0)], never).await.unwrap(), 3_000);
+        assert_eq!(broker.trimmer().trim("t", &[(0, 5_000)], never).await.unwrap(), 1_999, "the newest stays");
         let read = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = client(&addr, &[]).create().unwrap();
             let ends = consumer.fetch_watermarks("t", 0, WAIT).unwrap();

@@ -43,34 +43,37 @@ pub struct Running {
 }
 
 struct Collected {
-    text: Arc<Mutex<String>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Collected {
     fn start(source: impl Read + Send + 'static) -> Self {
-        let text = Arc::new(Mutex::new(String::new()));
-        let into = text.clone();
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let into = bytes.clone();
         let reader = std::thread::spawn(move || {
             let mut source = BufReader::new(source);
-            let mut line = Vec::new();
-            while source.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                into.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
-                line.clear();
+            while let Ok(chunk) = source.fill_buf() {
+                if chunk.is_empty() {
+                    return;
+                }
+                into.lock().unwrap().extend_from_slice(chunk);
+                let read = chunk.len();
+                source.consume(read);
             }
         });
-        Self { text, reader: Some(reader) }
+        Self { bytes, reader: Some(reader) }
     }
 
     fn so_far(&self) -> String {
-        self.text.lock().unwrap().clone()
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
-    fn whole(&mut self) -> String {
+    fn whole(&mut self) -> Vec<u8> {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
-        self.so_far()
+        self.bytes.lock().unwrap().clone()
     }
 }
 
@@ -121,7 +124,7 @@ impl Running {
 
     pub fn output(mut self) -> Output {
         let status = self.wait();
-        Output { status, stdout: self.stdout.whole().into_bytes(), stderr: self.stderr.whole().into_bytes() }
+        Output { status, stdout: self.stdout.whole(), stderr: self.stderr.whole() }
     }
 }
 

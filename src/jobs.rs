@@ -1,0 +1,77 @@
+//! The scheduled jobs as the configuration names them, for `run` and `up`; and one round of them for `refresh`.
+
+use std::sync::Arc;
+
+use ticklake_engine::gold::{Gold, GoldOptions};
+use ticklake_engine::schedule::{self, Every, JobOptions};
+use ticklake_engine::silver::{Silver, SilverOptions};
+use ticklake_engine::{EngineStatus, RefreshReport};
+use ticklake_sql::{Durability, Lake};
+
+use crate::cli::Layer;
+use crate::config::Settings;
+use crate::config::settings::JobSettings;
+use crate::exit::Usage;
+use crate::heartbeat::Heartbeat;
+use crate::{options, shutdown};
+
+pub fn all(settings: &JobSettings) -> anyhow::Result<Vec<JobOptions>> {
+    let silver = every("silver", &settings.silver)?;
+    let gold = every("gold", &settings.gold)?;
+    let checkpoint = every("checkpoint", &settings.checkpoint)?;
+    let mut jobs = vec![JobOptions::silver(SilverOptions::default(), silver)];
+    jobs.extend(gold_options(settings).map(|options| JobOptions::gold(options, gold.clone())));
+    jobs.push(JobOptions::checkpoint(checkpoint));
+    Ok(jobs)
+}
+
+fn every(key: &str, text: &str) -> anyhow::Result<Every> {
+    Every::parse(text).map_err(|error| Usage(format!("jobs.{key}: {error}")).into())
+}
+
+fn gold_options(settings: &JobSettings) -> impl Iterator<Item = GoldOptions> {
+    settings.intervals.iter().map(|interval| GoldOptions { interval: interval.clone(), ..GoldOptions::default() })
+}
+
+/// `ticklake run`: the jobs until a signal comes.
+pub async fn run(settings: &Settings) -> anyhow::Result<()> {
+    let jobs = all(&settings.jobs)?;
+    let lake = options::lake(settings, Durability::Sync)?;
+    let shutdown = shutdown::on_signal()?;
+    lake.probe().await?;
+    let status = Arc::new(EngineStatus::default());
+    let shown = status.clone();
+    let heartbeat = Heartbeat::start(&lake, "run", vec![("jobs", Arc::new(move || shown.snapshot()))]);
+    let ended = schedule::run(lake, jobs, status, shutdown).await;
+    heartbeat.stop().await;
+    ended?;
+    Ok(())
+}
+
+/// `ticklake refresh [silver|gold]`: up to the newest version of the input, once.
+pub async fn refresh(settings: &Settings, layer: Option<Layer>) -> anyhow::Result<()> {
+    let lake = options::lake(settings, Durability::Sync)?;
+    lake.probe().await?;
+    if layer != Some(Layer::Gold) {
+        tell(&refresh_silver(&lake).await?);
+    }
+    if layer != Some(Layer::Silver) {
+        for options in gold_options(&settings.jobs) {
+            tell(&Gold::open(lake.clone(), options).await?.refresh().await?);
+        }
+    }
+    Ok(())
+}
+
+async fn refresh_silver(lake: &Lake) -> anyhow::Result<RefreshReport> {
+    Ok(Silver::open(lake.clone(), SilverOptions::default()).await?.refresh().await?)
+}
+
+#[allow(clippy::print_stdout)]
+fn tell(report: &RefreshReport) {
+    let version = report.version.map_or("no new version".to_owned(), |version| format!("version {version}"));
+    println!(
+        "{}: {} rows in, {} out, {} quarantined, {} repeats, {version}",
+        report.table, report.rows_in, report.rows_out, report.quarantined, report.repeats
+    );
+}

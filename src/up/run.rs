@@ -1,0 +1,134 @@
+//! Starts everything, waits for a signal, drains.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use ticklake_engine::{EngineStatus, schedule};
+use ticklake_flight_server::ServerStatus;
+use ticklake_ingest::bronze::{self, BronzeStatus};
+use ticklake_ingest::produce::{self, ProduceStatus};
+use ticklake_sql::Durability;
+use tokio_util::sync::CancellationToken;
+
+use super::stage::{Stage, StageState};
+use super::{banner, broker_upkeep};
+use crate::config::Settings;
+use crate::data_dir::{DataDir, Ports};
+use crate::embedded_broker::{BrokerOptions, EmbeddedBroker};
+use crate::heartbeat::{self, Heartbeat};
+use crate::serve::listen;
+use crate::{jobs, options, shutdown};
+
+/// Folder of the embedded broker's log in the data folder.
+const BROKER_FOLDER: &str = "broker";
+/// The embedded broker sleeps out the wait of a fetch even when it has records, so the wait is the latency.
+const FETCH_WAIT_MS: &str = "50";
+
+pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
+    // What is wrong with the settings comes out before anything runs.
+    options::produce(&settings)?;
+    let server_options = options::server(&settings)?;
+    let jobs = jobs::all(&settings.jobs)?;
+    let signal = shutdown::on_signal()?;
+
+    let dir = DataDir::open(&settings.up.data_dir)?;
+    let listener = listen(&settings.serve.flight_addr).await?;
+    let flight = listener.local_addr()?;
+    let broker = match settings.kafka.bootstrap_servers.is_empty() {
+        true => Some(EmbeddedBroker::start(BrokerOptions { addr: settings.up.kafka_addr.clone(), folder: dir.path().join(BROKER_FOLDER) }).await?),
+        false => None,
+    };
+    if let Some(broker) = &broker {
+        settings.kafka.bootstrap_servers = broker.addr().to_string();
+    }
+    let lake = options::lake(&settings, Durability::Os)?;
+    lake.probe().await?;
+    let mut produce_options = options::produce(&settings)?;
+    let mut bronze_options = options::bronze(&settings, false)?;
+    if broker.is_some() {
+        produce_options.replication = Some(1);
+        bronze_options.kafka.librdkafka.entry("fetch.wait.max.ms".to_owned()).or_insert_with(|| FETCH_WAIT_MS.to_owned());
+    }
+
+    let fatal = CancellationToken::new();
+    let stage = |name| Stage::new(name, lake.clock().clone(), fatal.clone());
+    let produce_status = Arc::new(ProduceStatus::default());
+    let produce = stage("produce").start({
+        let (clock, status) = (lake.clock().clone(), produce_status.clone());
+        move |stop| {
+            let run = produce::run(produce_options.clone(), clock.clone(), status.clone(), stop);
+            async move { Ok(run.await.map(drop)?) }
+        }
+    });
+    let bronze_status = Arc::new(BronzeStatus::default());
+    let ingest = stage("ingest").start({
+        let (lake, status) = (lake.clone(), bronze_status.clone());
+        move |stop| {
+            let run = bronze::run(bronze_options.clone(), lake.clone(), status.clone(), stop);
+            async move { Ok(run.await.map(drop)?) }
+        }
+    });
+    let engine_status = Arc::new(EngineStatus::default());
+    let jobs = stage("jobs").start({
+        let (lake, status) = (lake.clone(), engine_status.clone());
+        move |stop| {
+            let run = schedule::run(lake.clone(), jobs.clone(), status.clone(), stop);
+            async move { Ok(run.await?) }
+        }
+    });
+    let server_status = Arc::new(ServerStatus::default());
+    let serve = stage("serve").start({
+        let (lake, status, addr) = (lake.clone(), server_status.clone(), flight.to_string());
+        let mut first = Some(listener);
+        move |stop| {
+            let (lake, status, options, addr) = (lake.clone(), status.clone(), server_options.clone(), addr.clone());
+            let first = first.take();
+            async move {
+                let listener = match first {
+                    Some(listener) => listener,
+                    None => listen(&addr).await?,
+                };
+                Ok(ticklake_flight_server::serve(listener, lake, options, status, stop).await?)
+            }
+        }
+    });
+    let upkeep = broker.as_ref().map(|broker| {
+        broker_upkeep::start(broker.trimmer(), settings.kafka.topic.clone(), settings.up.kafka_retention.0, lake.clock().clone(), bronze_status.clone())
+    });
+
+    let stages = vec![
+        shown("produce", &produce.state, move || produce_status.snapshot()),
+        shown("ingest", &ingest.state, move || bronze_status.snapshot()),
+        shown("jobs", &jobs.state, move || engine_status.snapshot()),
+        shown("serve", &serve.state, move || server_status.snapshot()),
+    ];
+    let heartbeat = Heartbeat::start(&lake, "up", stages);
+    let ports = Ports { flight, kafka: settings.kafka.bootstrap_servers.clone(), lake: lake.uri().to_owned(), pid: std::process::id() };
+    dir.write_ports(&ports)?;
+    banner::print(&settings, &ports, broker.is_some());
+
+    tokio::select! {
+        _ = signal.cancelled() => {}
+        _ = fatal.cancelled() => {}
+    }
+    let mut first_error = None;
+    for stage in [produce, ingest, jobs, serve] {
+        if let Err(error) = stage.stop().await {
+            first_error.get_or_insert(error);
+        }
+    }
+    heartbeat.stop().await;
+    if let Some(upkeep) = upkeep {
+        upkeep.stop().await;
+    }
+    if let Some(broker) = broker {
+        broker.stop().await;
+    }
+    dir.remove_ports();
+    first_error.map_or(Ok(()), Err)
+}
+
+fn shown(name: &'static str, state: &Arc<StageState>, snapshot: impl Fn() -> Value + Send + Sync + 'static) -> heartbeat::Stage {
+    let state = state.clone();
+    (name, Arc::new(move || state.around(snapshot())))
+}
