@@ -15,7 +15,12 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 async fn follow(shared: &Shared, table: &Table) {
-    let interval = table.spec().properties.get("delta.checkpointInterval").and_then(|n| n.parse().ok()).unwrap_or(DEFAULT_INTERVAL);
+    let interval = table
+        .spec()
+        .properties
+        .get("delta.checkpointInterval")
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(DEFAULT_INTERVAL);
     let mut committed = table.committed();
     let mut last = *committed.borrow_and_update();
     loop {
@@ -47,7 +52,12 @@ async fn keep_from(shared: &Shared, table: &Table) -> Option<u64> {
         Err(_) => return Some(0),
     };
     match silver.positions().await {
-        Ok((_, positions)) => Some(positions.get(&input).and_then(|version| u64::try_from(*version).ok()).unwrap_or(0)),
+        Ok((_, positions)) => Some(
+            positions
+                .get(&input)
+                .and_then(|version| u64::try_from(*version).ok())
+                .unwrap_or(0),
+        ),
         Err(_) => Some(0),
     }
 }

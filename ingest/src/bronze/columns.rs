@@ -36,9 +36,16 @@ pub struct ChunkBuilder {
 impl ChunkBuilder {
     /// Schemas are the tables' file schemas.
     pub fn new(trades_schema: SchemaRef, dead_letters_schema: SchemaRef, topic: &str) -> Result<Self> {
-        let condition_field = match trades_schema.field_with_name("conditions").map(|field| field.data_type()) {
+        let condition_field = match trades_schema
+            .field_with_name("conditions")
+            .map(|field| field.data_type())
+        {
             Ok(DataType::List(field)) => field.clone(),
-            _ => return Err(Error::Internal("bronze.trades has no list column `conditions`".to_owned())),
+            _ => {
+                return Err(Error::Internal(
+                    "bronze.trades has no list column `conditions`".to_owned(),
+                ));
+            }
         };
         Ok(Self {
             trades_schema,
@@ -63,15 +70,23 @@ impl ChunkBuilder {
             }
         }
         let dead_letters = self.dead_letters.finish(&self.dead_letters_schema, &self.topic)?;
-        let trades = if bad.len() == rows { None } else { Some(self.trades(chunk, &bad, decoded)?) };
+        let trades = if bad.len() == rows {
+            None
+        } else {
+            Some(self.trades(chunk, &bad, decoded)?)
+        };
         Ok(Built { trades, dead_letters })
     }
 
     fn trades(&self, chunk: RecordChunk, bad: &[usize], decoded: Decoded) -> Result<RecordBatch> {
         let good = chunk.rows() - bad.len();
         let kafka = chunk.into_columns()?;
-        let mut own: [ArrayRef; 4] =
-            [Arc::new(kafka.partition), Arc::new(kafka.offset), Arc::new(kafka.record_ts), Arc::new(kafka.payload)];
+        let mut own: [ArrayRef; 4] = [
+            Arc::new(kafka.partition),
+            Arc::new(kafka.offset),
+            Arc::new(kafka.record_ts),
+            Arc::new(kafka.payload),
+        ];
         if !bad.is_empty() {
             let mut keep = vec![true; own[0].len()];
             for index in bad {
@@ -85,7 +100,10 @@ impl ChunkBuilder {
         }
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n("kafka", good))),
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(self.topic.as_str(), good))),
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                self.topic.as_str(),
+                good,
+            ))),
         ];
         columns.extend(own);
         columns.extend(decoded.into_columns());
@@ -226,7 +244,12 @@ mod tests {
             assert_eq!(column("seq").as_primitive::<Int64Type>().values(), &[1, 2]);
             assert_eq!(column("payload").as_binary::<i32>().value(1), two.as_bytes());
             assert!(column("record_ts").is_null(1));
-            assert_eq!(column("ingested_at").as_primitive::<TimestampMicrosecondType>().values(), &[99, 99]);
+            assert_eq!(
+                column("ingested_at")
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .values(),
+                &[99, 99]
+            );
 
             let dead = with_ingested_at(&builder.dead_letters_schema, &built.dead_letters.unwrap(), 99).unwrap();
             let column = |name: &str| dead.column_by_name(name).unwrap();
@@ -235,7 +258,10 @@ mod tests {
             assert_eq!(column("error_class").as_string::<i32>().value(1), "null_value");
             assert_eq!(column("payload").as_binary::<i32>().value(0).len(), 65_536);
             assert!(column("payload").is_null(1) && column("key").is_null(1));
-            assert_eq!(column("payload_bytes").as_primitive::<Int64Type>().values(), &[100_000, 0]);
+            assert_eq!(
+                column("payload_bytes").as_primitive::<Int64Type>().values(),
+                &[100_000, 0]
+            );
             assert_eq!(column("payload_sha256").as_string::<i32>().value(0).len(), 64);
             assert!(column("payload_sha256").is_null(1));
 

@@ -85,16 +85,28 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RespErr, partitions: &mut TopicPartitionList) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
+        let numbers: Vec<i32> = partitions
+            .elements()
+            .iter()
+            .map(|element| element.partition())
+            .collect();
         let assign = err == RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
-            let answer = if assign { consumer.incremental_assign(partitions) } else { consumer.incremental_unassign(partitions) };
+            let answer = if assign {
+                consumer.incremental_assign(partitions)
+            } else {
+                consumer.incremental_unassign(partitions)
+            };
             if let Err(error) = answer {
                 tracing::debug!(%error, "rebalance while closing");
             }
             return;
         }
-        let rebalance = if assign { Rebalance::Assign(numbers) } else { Rebalance::Revoke(numbers) };
+        let rebalance = if assign {
+            Rebalance::Assign(numbers)
+        } else {
+            Rebalance::Revoke(numbers)
+        };
         self.rebalances.lock().push_back(rebalance);
     }
 }
@@ -115,16 +127,26 @@ impl TopicConsumer {
         }
         let mut config = options.kafka.client_config(DEFAULTS, &fixed)?;
         config.set_log_level(RDKafkaLogLevel::Info);
-        let context = Context { status, rebalances: Mutex::default(), closing: AtomicBool::new(false) };
+        let context = Context {
+            status,
+            rebalances: Mutex::default(),
+            closing: AtomicBool::new(false),
+        };
         let inner = config
             .create_with_context(context)
             .map_err(|source| options.kafka.error("making the Kafka consumer", source))?;
-        Ok(Self { inner, topic: options.topic.clone(), kafka: options.kafka.clone() })
+        Ok(Self {
+            inner,
+            topic: options.topic.clone(),
+            kafka: options.kafka.clone(),
+        })
     }
 
     /// Joins the group, which will deal out partitions by [`Rebalance::Assign`].
     pub fn join(&self) -> Result<()> {
-        self.inner.subscribe(&[&self.topic]).map_err(|source| self.error("joining the consumer group", source))
+        self.inner
+            .subscribe(&[&self.topic])
+            .map_err(|source| self.error("joining the consumer group", source))
     }
 
     pub fn next_rebalance(&self) -> Option<Rebalance> {
@@ -138,7 +160,9 @@ impl TopicConsumer {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))
                 .map_err(|source| self.error("naming the start of a partition", source))?;
         }
-        self.inner.incremental_assign(&list).map_err(|source| self.error("assigning partitions", source))
+        self.inner
+            .incremental_assign(&list)
+            .map_err(|source| self.error("assigning partitions", source))
     }
 
     /// Stops to read `partitions` and throws away what was fetched of them. Call only between polls whose records are all taken over or given up.
@@ -147,16 +171,24 @@ impl TopicConsumer {
         for partition in partitions {
             list.add_partition(&self.topic, partition);
         }
-        self.inner.incremental_unassign(&list).map_err(|source| self.error("giving partitions up", source))
+        self.inner
+            .incremental_unassign(&list)
+            .map_err(|source| self.error("giving partitions up", source))
     }
 
     /// Next offsets as librdkafka knows them, control markers included; partitions without one are left out.
     pub fn positions(&self) -> Result<Positions> {
-        let list = self.inner.position().map_err(|source| self.error("asking for consumer positions", source))?;
-        let known = list.elements().into_iter().filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => Some((element.partition(), offset)),
-            _ => None,
-        });
+        let list = self
+            .inner
+            .position()
+            .map_err(|source| self.error("asking for consumer positions", source))?;
+        let known = list
+            .elements()
+            .into_iter()
+            .filter_map(|element| match element.offset() {
+                Offset::Offset(offset) => Some((element.partition(), offset)),
+                _ => None,
+            });
         Ok(known.collect())
     }
 
@@ -204,7 +236,10 @@ mod tests {
             assert!(error.to_string().contains(name), "{name}: {error}");
         }
         let mut options = BronzeOptions::default();
-        options.kafka.librdkafka.insert("fetch.wait.max.ms".to_owned(), "50".to_owned());
+        options
+            .kafka
+            .librdkafka
+            .insert("fetch.wait.max.ms".to_owned(), "50".to_owned());
         TopicConsumer::new(&options, Arc::default()).map(|_| ()).unwrap();
     }
 }

@@ -41,8 +41,10 @@ impl DeadLetterBuilder {
         self.offset.append_value(chunk.offsets[index]);
         self.record_ts.append_option(chunk.record_ts_us(index));
         self.key.append_option(chunk.keys.get(index));
-        self.payload.append_option(payload.map(|value| &value[..value.len().min(KEPT_PAYLOAD_BYTES)]));
-        self.payload_bytes.append_value(i64::try_from(whole.len()).unwrap_or(i64::MAX));
+        self.payload
+            .append_option(payload.map(|value| &value[..value.len().min(KEPT_PAYLOAD_BYTES)]));
+        self.payload_bytes
+            .append_value(i64::try_from(whole.len()).unwrap_or(i64::MAX));
         self.payload_sha256
             .append_option((whole.len() > KEPT_PAYLOAD_BYTES).then(|| format!("{:x}", Sha256::digest(whole))));
         self.error_class.append_value(why.class.as_str());
@@ -75,7 +77,12 @@ impl DeadLetterBuilder {
 
 /// The batch of `columns` under the fields of `schema` before its last one, `ingested_at`.
 pub fn without_ingested_at(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let fields: Vec<_> = schema.fields().iter().filter(|field| field.name() != INGESTED_AT).cloned().collect();
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .filter(|field| field.name() != INGESTED_AT)
+        .cloned()
+        .collect();
     RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns)
         .map_err(|error| Error::Internal(format!("built columns do not match the table's definition: {error}")))
 }
@@ -85,7 +92,9 @@ pub const INGESTED_AT: &str = "ingested_at";
 /// `batch` with the time of the write as the last column.
 pub fn with_ingested_at(schema: &SchemaRef, batch: &RecordBatch, now_us: i64) -> Result<RecordBatch> {
     let mut columns = batch.columns().to_vec();
-    columns.push(Arc::new(TimestampMicrosecondArray::from_value(now_us, batch.num_rows()).with_timezone("UTC")));
+    columns.push(Arc::new(
+        TimestampMicrosecondArray::from_value(now_us, batch.num_rows()).with_timezone("UTC"),
+    ));
     RecordBatch::try_new(schema.clone(), columns)
         .map_err(|error| Error::Internal(format!("built columns do not match the table's definition: {error}")))
 }
@@ -97,7 +106,13 @@ pub fn above(batches: &[RecordBatch], positions: &Positions) -> Result<Vec<Recor
         let partitions = batch.column(2).as_primitive::<Int32Type>();
         let offsets = batch.column(3).as_primitive::<Int64Type>();
         let mask: BooleanArray = (0..batch.num_rows())
-            .map(|row| Some(positions.get(&partitions.value(row)).is_none_or(|from| offsets.value(row) >= *from)))
+            .map(|row| {
+                Some(
+                    positions
+                        .get(&partitions.value(row))
+                        .is_none_or(|from| offsets.value(row) >= *from),
+                )
+            })
             .collect();
         let batch = filter_record_batch(batch, &mask)
             .map_err(|error| Error::Internal(format!("dead letters cannot be filtered: {error}")))?;

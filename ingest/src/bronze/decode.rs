@@ -57,7 +57,10 @@ pub struct DecodeError {
 
 impl DecodeError {
     fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into() }
+        Self {
+            class,
+            message: message.into(),
+        }
     }
 }
 
@@ -119,7 +122,10 @@ pub fn decode(value: Option<&[u8]>) -> Result<Record<'_>, DecodeError> {
         return Err(DecodeError::new(ErrorClass::NullValue, "the value is null"));
     };
     if value.len() > MAX_VALUE_BYTES {
-        let message = format!("the value has {} bytes, more than the {MAX_VALUE_BYTES} of any trade", value.len());
+        let message = format!(
+            "the value has {} bytes, more than the {MAX_VALUE_BYTES} of any trade",
+            value.len()
+        );
         return Err(DecodeError::new(ErrorClass::TooLarge, message));
     }
     let text = match std::str::from_utf8(value) {
@@ -151,7 +157,11 @@ fn check(record: &Record<'_>) -> Result<(), DecodeError> {
         let message = format!("field `{name}` is `{}`; it must be {wanted}", shown(value));
         Err(DecodeError::new(ErrorClass::BadValue, message))
     };
-    for (name, text) in [("venue", &record.venue), ("symbol", &record.symbol), ("trade_id", &record.trade_id)] {
+    for (name, text) in [
+        ("venue", &record.venue),
+        ("symbol", &record.symbol),
+        ("trade_id", &record.trade_id),
+    ] {
         if text.is_empty() || text.len() > MAX_NAME_BYTES {
             return bad(name, text, "text of 1 to 256 bytes");
         }
@@ -169,7 +179,11 @@ fn check(record: &Record<'_>) -> Result<(), DecodeError> {
     }
     for (name, ts) in [("ts", record.ts), ("received_at", record.received_at)] {
         if !TIMESTAMPS_US.contains(&ts) {
-            return bad(name, &ts.to_string(), "microseconds since 1970 within the years 1 to 9999");
+            return bad(
+                name,
+                &ts.to_string(),
+                "microseconds since 1970 within the years 1 to 9999",
+            );
         }
     }
     if record.count() < 1 {
@@ -216,7 +230,12 @@ fn diagnose(text: &str, decoder_says: &str) -> DecodeError {
     };
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_str(raw.get()) {
         Ok(fields) => fields,
-        Err(_) => return DecodeError::new(ErrorClass::WrongType, format!("the value is {}, not an object", type_of(raw))),
+        Err(_) => {
+            return DecodeError::new(
+                ErrorClass::WrongType,
+                format!("the value is {}, not an object", type_of(raw)),
+            );
+        }
     };
     for &(name, wanted, required) in FIELDS {
         let Some(found) = fields.get(name) else {
@@ -278,8 +297,14 @@ mod tests {
     #[test]
     fn the_contract_s_example_decodes_without_a_copy() {
         let record = decode(Some(GOOD.as_bytes())).unwrap();
-        assert_eq!((&*record.venue, &*record.symbol, record.kind()), ("binance-spot", "BTC-USDT", "trade"));
-        assert_eq!((record.seq, record.ts, record.received_at), (4_839_201, 1_735_689_600_123_456, 1_735_689_600_153_211));
+        assert_eq!(
+            (&*record.venue, &*record.symbol, record.kind()),
+            ("binance-spot", "BTC-USDT", "trade")
+        );
+        assert_eq!(
+            (record.seq, record.ts, record.received_at),
+            (4_839_201, 1_735_689_600_123_456, 1_735_689_600_153_211)
+        );
         assert_eq!((&*record.price, &*record.qty), ("64231.12", "0.0125"));
         assert_eq!(record.count(), 1);
         assert_eq!(record.conditions.as_deref(), Some([].as_slice()));
@@ -292,7 +317,10 @@ mod tests {
         let text = r#" {"venue":"v","symbol":"s","trade_id":"1","seq":-1,"price":"1","qty":"2e-3","side":null,"ts":0,"received_at":0,
             "source":"sim","count":3,"first_id":1,"last_id":3,"ref_trade_id":null,"new":{"a":[1,{"b":null}]},"conditions":["A","\u0042"]} "#;
         let record = decode(Some(text.as_bytes())).unwrap();
-        assert_eq!((record.kind(), record.count(), record.side.as_ref()), ("trade", 3, None));
+        assert_eq!(
+            (record.kind(), record.count(), record.side.as_ref()),
+            ("trade", 3, None)
+        );
         let conditions = record.conditions.unwrap();
         assert_eq!(conditions.iter().map(|c| &**c).collect::<Vec<_>>(), ["A", "B"]);
     }
@@ -320,23 +348,51 @@ mod tests {
         check_class(&GOOD[..GOOD.len() - 1], NotJson, "no JSON");
         check_class(format!("{GOOD}{GOOD}"), NotJson, "no JSON");
         check_class("[1,2]", WrongType, "a list, not an object");
-        check_class(r#"["v","s","trade","1",1,"1","1","buy",0,0,"live"]"#, WrongType, "a list");
+        check_class(
+            r#"["v","s","trade","1",1,"1","1","buy",0,0,"live"]"#,
+            WrongType,
+            "a list",
+        );
         check_class("null", WrongType, "null");
         check_class(vec![b'['; 100_000], NotJson, "");
         check_class(with(r#""seq":4839201,"#, ""), MissingField, "`seq` is missing");
         check_class(with(r#""venue":"binance-spot","#, ""), MissingField, "`venue`");
-        check_class(with(r#""seq":4839201"#, r#""seq":"4839201""#), WrongType, "`seq` is text");
-        check_class(with(r#""seq":4839201"#, r#""seq":1.5"#), WrongType, "`seq` is the number 1.5");
-        check_class(with(r#""seq":4839201"#, r#""seq":99999999999999999999"#), WrongType, "`seq`");
+        check_class(
+            with(r#""seq":4839201"#, r#""seq":"4839201""#),
+            WrongType,
+            "`seq` is text",
+        );
+        check_class(
+            with(r#""seq":4839201"#, r#""seq":1.5"#),
+            WrongType,
+            "`seq` is the number 1.5",
+        );
+        check_class(
+            with(r#""seq":4839201"#, r#""seq":99999999999999999999"#),
+            WrongType,
+            "`seq`",
+        );
         check_class(with(r#""seq":4839201"#, r#""seq":null"#), WrongType, "`seq` is null");
-        check_class(with(r#""price":"64231.12""#, r#""price":64231.12"#), WrongType, "`price` is the number 64231.12");
+        check_class(
+            with(r#""price":"64231.12""#, r#""price":64231.12"#),
+            WrongType,
+            "`price` is the number 64231.12",
+        );
         check_class(with(r#""price":"64231.12""#, r#""price":1e400"#), WrongType, "`price`");
-        check_class(with(r#""conditions":[]"#, r#""conditions":[1]"#), WrongType, "`conditions`");
+        check_class(
+            with(r#""conditions":[]"#, r#""conditions":[1]"#),
+            WrongType,
+            "`conditions`",
+        );
         check_class(with("64231.12", "1e400"), BadNumber, "1e400");
         check_class(with("64231.12", "NaN"), BadNumber, "NaN");
         check_class(with("64231.12", "Infinity"), BadNumber, "Infinity");
         check_class(with("0.0125", ""), BadNumber, "`qty`");
-        check_class(with(r#""kind":"trade""#, r#""kind":"quote""#), BadValue, "`kind` is `quote`");
+        check_class(
+            with(r#""kind":"trade""#, r#""kind":"quote""#),
+            BadValue,
+            "`kind` is `quote`",
+        );
         check_class(with(r#""side":"buy""#, r#""side":"BUY""#), BadValue, "`side`");
         check_class(with(r#""source":"live""#, r#""source":"x""#), BadValue, "`source`");
         check_class(with("BTC-USDT", ""), BadValue, "`symbol`");

@@ -8,7 +8,10 @@ pub fn reach(name: &str) {
     if std::env::var("TICKLAKE_FAILPOINT").as_deref() != Ok(name) {
         return;
     }
-    let at = std::env::var("TICKLAKE_FAILPOINT_AT").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let at = std::env::var("TICKLAKE_FAILPOINT_AT")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1);
     if VISITS.fetch_add(1, Ordering::Relaxed) + 1 == at {
         std::process::abort();
     }

@@ -63,7 +63,10 @@ impl fmt::Display for LostPosition {
                 "offset {old} has expired, the log starts at {start}: {} offsets were never read",
                 start - old
             )?,
-            LostReason::BeyondEnd => write!(f, "offset {old} is past the end of the log at {end}: the log was cut off")?,
+            LostReason::BeyondEnd => write!(
+                f,
+                "offset {old} is past the end of the log at {end}: the log was cut off"
+            )?,
             LostReason::MadeAgain { old, new } => write!(
                 f,
                 "the topic was deleted and made again: its id was {old} and is {new}, so recorded offsets mean nothing in it"

@@ -21,7 +21,11 @@ impl Bytes {
     fn with_capacity(rows: usize, bytes: usize) -> Self {
         let mut ends = Vec::with_capacity(rows + 1);
         ends.push(0);
-        Self { bytes: Vec::with_capacity(bytes), ends, nulls: Vec::new() }
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            ends,
+            nulls: Vec::new(),
+        }
     }
 
     fn push(&mut self, value: Option<&[u8]>) {
@@ -92,7 +96,8 @@ impl RecordChunk {
     pub fn push(&mut self, partition: i32, offset: i64, ts_ms: Option<i64>, key: Option<&[u8]>, value: Option<&[u8]>) {
         self.partitions.push(partition);
         self.offsets.push(offset);
-        self.timestamps_us.push(ts_ms.map_or(NO_TIMESTAMP, |ms| ms.saturating_mul(1000)));
+        self.timestamps_us
+            .push(ts_ms.map_or(NO_TIMESTAMP, |ms| ms.saturating_mul(1000)));
         self.keys.push(key);
         self.values.push(value);
     }
@@ -127,7 +132,8 @@ impl RecordChunk {
         Ok(KafkaColumns {
             partition: Int32Array::from(self.partitions),
             offset: Int64Array::from(self.offsets),
-            record_ts: TimestampMicrosecondArray::new(ScalarBuffer::from(self.timestamps_us), nulls).with_timezone("UTC"),
+            record_ts: TimestampMicrosecondArray::new(ScalarBuffer::from(self.timestamps_us), nulls)
+                .with_timezone("UTC"),
             payload: self.values.into_array()?,
         })
     }

@@ -63,7 +63,10 @@ pub fn plan(table: &TableName, known: &Known<'_>, choice: OnLostPosition) -> Pla
                 plan.record.push(positions::topic_txn(table, topic, generation + 1));
             } else {
                 // One commit takes over the whole new topic or nothing of it.
-                plan = Plan { stopped: plan.stopped, ..Plan::default() };
+                plan = Plan {
+                    stopped: plan.stopped,
+                    ..Plan::default()
+                };
             }
             plan
         }
@@ -71,10 +74,19 @@ pub fn plan(table: &TableName, known: &Known<'_>, choice: OnLostPosition) -> Pla
 }
 
 fn first_sight(table: &TableName, known: &Known<'_>) -> Plan {
-    let starts: Positions = known.logs.iter().map(|(partition, log)| (*partition, log.start)).collect();
+    let starts: Positions = known
+        .logs
+        .iter()
+        .map(|(partition, log)| (*partition, log.start))
+        .collect();
     let mut record = positions::txns(table, known.topic, &starts);
     record.push(positions::topic_txn(table, known.topic, 1));
-    Plan { record_positions: starts.clone(), starts, record, ..Plan::default() }
+    Plan {
+        record_positions: starts.clone(),
+        starts,
+        record,
+        ..Plan::default()
+    }
 }
 
 fn go_on(table: &TableName, known: &Known<'_>, choice: OnLostPosition) -> Plan {
@@ -82,7 +94,9 @@ fn go_on(table: &TableName, known: &Known<'_>, choice: OnLostPosition) -> Plan {
     let recorded = positions::of_topic(table, known.recorded, &topic.cluster_id, &topic.id);
     let highest = recorded.keys().next_back().copied();
     let new: Positions = match highest {
-        Some(highest) => (highest + 1..known.partitions).map(|partition| (partition, 0)).collect(),
+        Some(highest) => (highest + 1..known.partitions)
+            .map(|partition| (partition, 0))
+            .collect(),
         None => Positions::new(),
     };
     let mut starts = Positions::new();
@@ -98,13 +112,19 @@ fn go_on(table: &TableName, known: &Known<'_>, choice: OnLostPosition) -> Plan {
                 continue;
             }
         };
-        lost.push(LostPosition { partition, old_offset: position, log, reason });
+        lost.push(LostPosition {
+            partition,
+            old_offset: position,
+            log,
+            reason,
+        });
     }
     let mut plan = settle(table, topic, lost.into_iter(), choice);
     plan.starts.append(&mut starts);
     for (partition, offset) in new {
         if !plan.record_positions.contains_key(&partition) {
-            plan.record.extend(positions::txns(table, topic, &Positions::from([(partition, offset)])));
+            plan.record
+                .extend(positions::txns(table, topic, &Positions::from([(partition, offset)])));
             plan.record_positions.insert(partition, offset);
         }
     }
@@ -141,7 +161,11 @@ mod tests {
     const TABLE: fn() -> TableName = TableName::bronze_trades;
 
     fn topic(id: i64) -> TopicIdentity {
-        TopicIdentity { cluster_id: "c".to_owned(), name: "trades".to_owned(), id: TopicId::from_bits(id, 0) }
+        TopicIdentity {
+            cluster_id: "c".to_owned(),
+            name: "trades".to_owned(),
+            id: TopicId::from_bits(id, 0),
+        }
     }
 
     fn recorded(id: i64, offsets: &[(i32, i64)]) -> HashMap<String, i64> {
@@ -152,9 +176,16 @@ mod tests {
 
     fn plan_of(id: i64, recorded: &HashMap<String, i64>, logs: &[(i64, i64)], choice: &str) -> Plan {
         let topic = topic(id);
-        let logs = (0..).zip(logs.iter().map(|&(start, end)| LogRange { start, end })).collect();
+        let logs = (0..)
+            .zip(logs.iter().map(|&(start, end)| LogRange { start, end }))
+            .collect();
         let partitions = logs_len(&logs);
-        let known = Known { topic: &topic, partitions, recorded, logs: &logs };
+        let known = Known {
+            topic: &topic,
+            partitions,
+            recorded,
+            logs: &logs,
+        };
         plan(&TABLE(), &known, choice.parse().unwrap())
     }
 

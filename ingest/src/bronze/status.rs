@@ -113,13 +113,19 @@ impl BronzeStatus {
     pub fn positions(&self) -> Positions {
         let state = self.state.lock();
         let known = state.partitions.iter();
-        known.filter_map(|(number, partition)| Some((*number, partition.position?))).collect()
+        known
+            .filter_map(|(number, partition)| Some((*number, partition.position?)))
+            .collect()
     }
 
     /// Messages of the partitions that are stopped.
     pub fn stopped(&self) -> Vec<String> {
         let state = self.state.lock();
-        state.partitions.values().filter_map(|partition| partition.stopped.clone()).collect()
+        state
+            .partitions
+            .values()
+            .filter_map(|partition| partition.stopped.clone())
+            .collect()
     }
 
     pub(crate) fn begin(&self, clock: &ticklake_sql::Clock) {

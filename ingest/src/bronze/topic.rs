@@ -47,7 +47,10 @@ pub struct TopicClient {
 
 impl TopicClient {
     pub fn new(kafka: &KafkaOptions, topic: &str) -> Result<Self> {
-        let fixed = [("isolation.level", "read_committed"), ("allow.auto.create.topics", "false")];
+        let fixed = [
+            ("isolation.level", "read_committed"),
+            ("allow.auto.create.topics", "false"),
+        ];
         let mut config = kafka.client_config(&[], &fixed)?;
         config.set_log_level(RDKafkaLogLevel::Error);
         let consumer = config

@@ -29,7 +29,10 @@ impl Ends {
 
     /// Where an announced end lets the position move to.
     pub fn announced_end(&self, partition: i32) -> Option<i64> {
-        self.announced.contains(&partition).then(|| self.ends.get(&partition).copied()).flatten()
+        self.announced
+            .contains(&partition)
+            .then(|| self.ends.get(&partition).copied())
+            .flatten()
     }
 
     /// True where every partition of `next` stands at its end or beyond.
@@ -53,7 +56,10 @@ mod tests {
         let at = |a, b| Positions::from([(0, a), (1, b)]);
         assert!(!ends.reached(&at(9, 5)));
         assert!(ends.reached(&at(10, 5)));
-        assert!(!ends.reached(&Positions::from([(7, 0)])), "an end that was never seen is not reached");
+        assert!(
+            !ends.reached(&Positions::from([(7, 0)])),
+            "an end that was never seen is not reached"
+        );
         ends.announce(0);
         assert!(ends.reached(&at(9, 5)));
         assert_eq!(ends.announced_end(0), Some(10));

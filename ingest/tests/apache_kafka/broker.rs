@@ -11,7 +11,12 @@ struct Broker(tempfile::TempDir);
 impl Broker {
     fn script(&self, command: &str) -> String {
         let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/services/kafka.sh");
-        let output = Command::new("bash").arg(script).arg(command).arg(self.0.path()).output().unwrap();
+        let output = Command::new("bash")
+            .arg(script)
+            .arg(command)
+            .arg(self.0.path())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -35,7 +40,9 @@ async fn a_broker_that_dies_and_comes_back_costs_nothing() {
     send_trades(&brokers, topic, 3, 0..1000);
     running.until_recorded(1000).await;
     broker.script("kill");
-    running.until("the broker's absence shows", |status| !status["last_error"].is_null()).await;
+    running
+        .until("the broker's absence shows", |status| !status["last_error"].is_null())
+        .await;
     broker.script("start");
     send_trades(&brokers, topic, 3, 1000..2000);
     running.until_recorded(2000).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ticklake_ingest::bronze::BronzeOptions;
 
-use crate::support::{Running, assert_trades_once, lake, options, run_to_end, send_trades, until, unique};
+use crate::support::{Running, assert_trades_once, lake, options, run_to_end, send_trades, unique, until};
 use crate::topics::{brokers, create};
 
 /// `bronze-ingest` as a process.
@@ -15,7 +15,12 @@ pub struct Process(pub Child);
 impl Process {
     pub fn start(topic: &str, lake: &Path, instance: &str, failpoint: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bronze-ingest"));
-        command.arg(brokers()).arg(topic).arg(lake).arg(instance).env("TICKLAKE_FAILPOINT", failpoint);
+        command
+            .arg(brokers())
+            .arg(topic)
+            .arg(lake)
+            .arg(instance)
+            .env("TICKLAKE_FAILPOINT", failpoint);
         Self(command.stdout(Stdio::null()).spawn().unwrap())
     }
 
@@ -29,7 +34,10 @@ impl Process {
         let mut code = None;
         let deadline = std::time::Instant::now() + crate::support::DEADLINE;
         while code.is_none() {
-            assert!(std::time::Instant::now() < deadline, "the process does not end after SIGTERM");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the process does not end after SIGTERM"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
             code = self.0.try_wait().unwrap();
         }
@@ -45,14 +53,25 @@ impl Drop for Process {
 }
 
 fn instance(topic: &str, name: &str) -> BronzeOptions {
-    let mut options = BronzeOptions { instance_id: Some(name.to_owned()), ..options(&brokers(), topic) };
-    options.kafka.librdkafka.insert("session.timeout.ms".to_owned(), "6000".to_owned());
+    let mut options = BronzeOptions {
+        instance_id: Some(name.to_owned()),
+        ..options(&brokers(), topic)
+    };
+    options
+        .kafka
+        .librdkafka
+        .insert("session.timeout.ms".to_owned(), "6000".to_owned());
     options
 }
 
 fn owned(running: &Running) -> usize {
     let status = running.status.snapshot();
-    status["partitions"].as_array().unwrap().iter().filter(|partition| partition["state"] == "reading").count()
+    status["partitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|partition| partition["state"] == "reading")
+        .count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +122,9 @@ async fn a_restart_within_the_session_resumes_at_once() {
     send_trades(&brokers(), topic, 4, 0..100);
     second.until_recorded(100).await;
     second.stop().await;
-    assert!(took < Duration::from_secs(5), "a static member waited {took:?} for its own partitions");
+    assert!(
+        took < Duration::from_secs(5),
+        "a static member waited {took:?} for its own partitions"
+    );
     assert_trades_once(&lake, 0..100).await;
 }

@@ -15,7 +15,9 @@ const PARTITIONS: i32 = 10;
 const BAD_EVERY: u64 = 1000;
 
 fn kills() -> u32 {
-    std::env::var("TICKLAKE_KILLS").ok().map_or(10, |text| text.parse().expect("TICKLAKE_KILLS is a number"))
+    std::env::var("TICKLAKE_KILLS")
+        .ok()
+        .map_or(10, |text| text.parse().expect("TICKLAKE_KILLS is a number"))
 }
 
 /// Sends all records, at a pace that the kills fit into.
@@ -23,8 +25,17 @@ fn send_slowly(topic: &str, records: u64, over: Duration) {
     let producer = producer(&brokers(), &[]);
     let began = std::time::Instant::now();
     for seq in 0..records {
-        let value = if seq % BAD_EVERY == 0 { format!("bad {seq}") } else { trade(seq) };
-        send(&producer, topic, (seq % PARTITIONS as u64) as i32, Some(value.as_bytes()));
+        let value = if seq % BAD_EVERY == 0 {
+            format!("bad {seq}")
+        } else {
+            trade(seq)
+        };
+        send(
+            &producer,
+            topic,
+            (seq % PARTITIONS as u64) as i32,
+            Some(value.as_bytes()),
+        );
         if seq % 5000 == 0 {
             producer.poll(Duration::ZERO);
             let due = over.mul_f64(seq as f64 / records as f64);
@@ -49,7 +60,10 @@ async fn assert_all_once(folder: &std::path::Path, topic: &str, records: u64) {
         offsets[*partition as usize] += 1;
         assert!(*offset < (records / PARTITIONS as u64) as i64);
     }
-    assert!(offsets.iter().all(|count| *count == records / PARTITIONS as u64), "{offsets:?}");
+    assert!(
+        offsets.iter().all(|count| *count == records / PARTITIONS as u64),
+        "{offsets:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,11 +93,20 @@ async fn kill_between_files_and_commits_loses_and_doubles_nothing() {
     let folder = tempfile::tempdir().unwrap();
     const FEW: u64 = 200_000;
     send_slowly(topic, FEW, Duration::ZERO);
-    for failpoint in ["files-written", "dead-letters-committed", "trades-committed", "dead-letters-committed", "files-written"] {
+    for failpoint in [
+        "files-written",
+        "dead-letters-committed",
+        "trades-committed",
+        "dead-letters-committed",
+        "files-written",
+    ] {
         let mut process = Process::start(topic, folder.path(), "", failpoint);
         let deadline = std::time::Instant::now() + DEADLINE;
         while process.0.try_wait().unwrap().is_none() {
-            assert!(std::time::Instant::now() < deadline, "failpoint {failpoint} was never reached");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "failpoint {failpoint} was never reached"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -104,7 +127,11 @@ async fn killed_and_drained_instances_of_a_group_lose_and_double_nothing() {
     for round in 0..4 {
         let other = Process::start(topic, folder.path(), "other", "");
         tokio::time::sleep(Duration::from_millis(rand::random_range(1000..2500))).await;
-        if round % 2 == 0 { other.kill() } else { other.terminate().await }
+        if round % 2 == 0 {
+            other.kill()
+        } else {
+            other.terminate().await
+        }
     }
     sending.join().unwrap();
     steady.terminate().await;

@@ -39,16 +39,31 @@ async fn an_expired_offset_stops_its_partition_and_no_other() {
     }
     let after = held(&lake, &TableName::bronze_trades()).await;
     let rows_of = |partition| after.coordinates.keys().filter(|(p, _)| *p == partition).count();
-    assert_eq!((rows_of(0), rows_of(1)), (100, 50), "the other partition was read to its end");
+    assert_eq!(
+        (rows_of(0), rows_of(1)),
+        (100, 50),
+        "the other partition was read to its end"
+    );
 
     let running = Running::start(&options, &lake);
-    running.until("the stopped partition shows", |status| status["partitions"][1]["state"] == "stopped").await;
+    running
+        .until("the stopped partition shows", |status| {
+            status["partitions"][1]["state"] == "stopped"
+        })
+        .await;
     running.stop().await;
 
-    let chosen = BronzeOptions { on_lost_position: OnLostPosition::Earliest, ..options };
+    let chosen = BronzeOptions {
+        on_lost_position: OnLostPosition::Earliest,
+        ..options
+    };
     assert_eq!(run_to_end(&chosen, &lake).await.unwrap().records, 20);
     let choices = newest_choices(&lake).await;
-    assert_eq!((&choices[0]["oldOffset"], &choices[0]["newOffset"]), (&50.into(), &80.into()), "{choices}");
+    assert_eq!(
+        (&choices[0]["oldOffset"], &choices[0]["newOffset"]),
+        (&50.into(), &80.into()),
+        "{choices}"
+    );
     assert_eq!(choices[0]["choice"], "earliest");
     let after = held(&lake, &TableName::bronze_trades()).await;
     assert_eq!((after.rows(), after.doubles()), (170, 0));
@@ -66,7 +81,13 @@ async fn an_offset_that_expires_while_running_stops_its_partition() {
     // The run reads a position that was fine when its partition was taken up: the broker moves the start past it in between.
     expire(topic, 1, 100).await;
     let running = Running::start(&options, &lake);
-    running.until("it stops", |status| status["partitions"][1]["error"].as_str().is_some_and(|e| e.contains("expired"))).await;
+    running
+        .until("it stops", |status| {
+            status["partitions"][1]["error"]
+                .as_str()
+                .is_some_and(|e| e.contains("expired"))
+        })
+        .await;
     running.until_recorded(50).await;
     running.stop().await;
 }
@@ -87,7 +108,10 @@ async fn a_topic_made_again_and_refilled_past_the_old_position_is_noticed() {
     assert!(error.to_string().contains("made again"), "{error}");
     assert_trades_once(&lake, 0..100).await;
 
-    let chosen = BronzeOptions { on_lost_position: OnLostPosition::Earliest, ..options.clone() };
+    let chosen = BronzeOptions {
+        on_lost_position: OnLostPosition::Earliest,
+        ..options.clone()
+    };
     assert_eq!(run_to_end(&chosen, &lake).await.unwrap().records, 200);
     assert_eq!(newest_choices(&lake).await.as_array().unwrap().len(), 2);
     // The choice is taken over: the next run needs none.
@@ -109,8 +133,15 @@ async fn a_topic_made_again_under_a_running_ingest_stops_it() {
     delete(topic).await;
     create(topic, 2, &[]).await;
     send_trades(&brokers(), topic, 2, 1000..1200);
-    let is_stopped = |partition: &serde_json::Value| partition["error"].as_str().is_some_and(|e| e.contains("made again"));
-    running.until("both partitions stop", |status| status["partitions"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(is_stopped))).await;
+    let is_stopped =
+        |partition: &serde_json::Value| partition["error"].as_str().is_some_and(|e| e.contains("made again"));
+    running
+        .until("both partitions stop", |status| {
+            status["partitions"]
+                .as_array()
+                .is_some_and(|all| all.len() == 2 && all.iter().all(is_stopped))
+        })
+        .await;
     running.stop().await;
     assert_trades_once(&lake, 0..100).await;
 }
@@ -128,15 +159,22 @@ async fn a_txn_missing_from_the_table_s_log_stops_its_partition() {
         let path = file.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "json") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let kept: Vec<&str> =
-                text.lines().filter(|line| !(line.starts_with("{\"txn\"") && line.contains("/1\""))).collect();
+            let kept: Vec<&str> = text
+                .lines()
+                .filter(|line| !(line.starts_with("{\"txn\"") && line.contains("/1\"")))
+                .collect();
             std::fs::write(&path, kept.join("\n") + "\n").unwrap();
         }
     }
     send_trades(&brokers(), topic, 3, 300..600);
     let lake = lake(folder.path());
     let error = run_to_end(&options, &lake).await.unwrap_err();
-    assert!(error.to_string().contains("partition 1: the table's log holds no position"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("partition 1: the table's log holds no position"),
+        "{error}"
+    );
     let after = held(&lake, &TableName::bronze_trades()).await;
     assert_eq!((after.rows(), after.doubles()), (500, 0));
 }

@@ -9,7 +9,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::support::{DEADLINE, until};
 
 pub fn brokers() -> String {
-    std::env::var("TICKLAKE_TEST_KAFKA").expect("TICKLAKE_TEST_KAFKA is the address of an Apache Kafka broker: run `.ci/run services`")
+    std::env::var("TICKLAKE_TEST_KAFKA")
+        .expect("TICKLAKE_TEST_KAFKA is the address of an Apache Kafka broker: run `.ci/run services`")
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
@@ -60,6 +61,7 @@ pub async fn add_partitions(topic: &str, count: usize) {
 /// Lets the log of `partition` start at `offset`, as retention does.
 pub async fn expire(topic: &str, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset))
+        .unwrap();
     admin().delete_records(&list, &admin_options()).await.unwrap();
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use rdkafka::producer::{BaseProducer, Producer};
 use ticklake_sql::TableName;
 
-use crate::support::{DEADLINE, Running, assert_trades_once, held, lake, options, producer, run_to_end, send, send_trades, trade, unique};
+use crate::support::{
+    DEADLINE, Running, assert_trades_once, held, lake, options, producer, run_to_end, send, send_trades, trade, unique,
+};
 use crate::topics::{brokers, create};
 
 const WAIT: Duration = Duration::from_secs(30);

@@ -13,9 +13,15 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().unwrap_or_default();
-    let kafka = KafkaOptions { bootstrap_servers: next(), ..KafkaOptions::default() };
+    let kafka = KafkaOptions {
+        bootstrap_servers: next(),
+        ..KafkaOptions::default()
+    };
     let topic = next();
-    let lake_options = LakeOptions { durability: Durability::Os, ..LakeOptions::default() };
+    let lake_options = LakeOptions {
+        durability: Durability::Os,
+        ..LakeOptions::default()
+    };
     let lake = Lake::open(&next(), lake_options, Clock::system())?;
     let instance_id = Some(next()).filter(|name| !name.is_empty());
     let options = BronzeOptions {

@@ -16,7 +16,10 @@ pub enum Ask {
     /// The main table's txns, read anew.
     Recorded { reply: SyncSender<HashMap<String, i64>> },
     /// Record where partitions start.
-    Record { start: StartRecord, reply: SyncSender<StartOutcome> },
+    Record {
+        start: StartRecord,
+        reply: SyncSender<StartOutcome>,
+    },
 }
 
 /// Positions to be recorded before the first read from them.

@@ -41,21 +41,46 @@ impl Fetch {
     /// `None` where the run is to end before anything is known.
     pub fn take_up(&mut self, wanted: &Wanted) -> Result<Option<Taken>> {
         loop {
-            let Some((topic, partitions)) = self.find_topic()? else { return Ok(None) };
-            let Some(recorded) = self.ask(|reply| Ask::Recorded { reply })? else { return Ok(None) };
+            let Some((topic, partitions)) = self.find_topic()? else {
+                return Ok(None);
+            };
+            let Some(recorded) = self.ask(|reply| Ask::Recorded { reply })? else {
+                return Ok(None);
+            };
             let table = self.shared.trades.name().clone();
             let all = || (0..partitions).collect::<BTreeSet<_>>();
             let read = match wanted {
                 Wanted::All => all(),
                 Wanted::These(these) => these.clone(),
             };
-            let to_look_at = if start::needs_every_log(&table, &topic, &recorded) { all() } else { read.clone() };
-            let Some(logs) = self.look_at_logs(&to_look_at)? else { return Ok(None) };
-            let known = Known { topic: &topic, partitions, recorded: &recorded, logs: &logs };
-            let Plan { mut starts, mut stopped, record, record_positions, choices } =
-                start::plan(&table, &known, self.shared.options.on_lost_position);
+            let to_look_at = if start::needs_every_log(&table, &topic, &recorded) {
+                all()
+            } else {
+                read.clone()
+            };
+            let Some(logs) = self.look_at_logs(&to_look_at)? else {
+                return Ok(None);
+            };
+            let known = Known {
+                topic: &topic,
+                partitions,
+                recorded: &recorded,
+                logs: &logs,
+            };
+            let Plan {
+                mut starts,
+                mut stopped,
+                record,
+                record_positions,
+                choices,
+            } = start::plan(&table, &known, self.shared.options.on_lost_position);
             if !record.is_empty() {
-                let start = StartRecord { topic: topic.clone(), txns: record, positions: record_positions, choices };
+                let start = StartRecord {
+                    topic: topic.clone(),
+                    txns: record,
+                    positions: record_positions,
+                    choices,
+                };
                 match self.ask(|reply| Ask::Record { start, reply })? {
                     None => return Ok(None),
                     Some(StartOutcome::Conflict) => continue,
@@ -64,7 +89,13 @@ impl Fetch {
             }
             starts.retain(|partition, _| read.contains(partition));
             stopped.retain(|lost| read.contains(&lost.partition));
-            return Ok(Some(Taken { topic, partitions, starts, stopped, logs }));
+            return Ok(Some(Taken {
+                topic,
+                partitions,
+                starts,
+                stopped,
+                logs,
+            }));
         }
     }
 
@@ -90,13 +121,20 @@ impl Fetch {
                 }
                 Ok(None) => {
                     self.shared.status.phase(Phase::WaitingForTopic);
-                    self.shared.status.trouble(&format!("topic `{}` does not exist", self.shared.options.topic));
+                    self.shared
+                        .status
+                        .trouble(&format!("topic `{}` does not exist", self.shared.options.topic));
                     if !said {
-                        tracing::warn!(topic = self.shared.options.topic, "the topic does not exist, waiting for it");
+                        tracing::warn!(
+                            topic = self.shared.options.topic,
+                            "the topic does not exist, waiting for it"
+                        );
                         said = true;
                     }
                 }
-                Err(error) if !self.connected && began.elapsed() >= self.shared.options.connect_timeout => return Err(error),
+                Err(error) if !self.connected && began.elapsed() >= self.shared.options.connect_timeout => {
+                    return Err(error);
+                }
                 Err(error) => self.shared.status.trouble(&chain(&error)),
             }
             self.pause(backoff.next());
@@ -111,7 +149,10 @@ impl Fetch {
         let name = self.shared.options.topic.clone();
         self.connected = true;
         if id.is_zero() {
-            tracing::warn!(topic = name, "the broker gives topics no id: a topic that is deleted and made again passes for the old one");
+            tracing::warn!(
+                topic = name,
+                "the broker gives topics no id: a topic that is deleted and made again passes for the old one"
+            );
         }
         Ok(Some((Arc::new(TopicIdentity { cluster_id, name, id }), partitions)))
     }
@@ -152,7 +193,9 @@ impl Fetch {
             match answer.recv_timeout(GLANCE) {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(RecvTimeoutError::Disconnected) if self.shared.abandon.is_cancelled() => return Ok(None),
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::Internal("the commit stage has ended".to_owned())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::Internal("the commit stage has ended".to_owned()));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);

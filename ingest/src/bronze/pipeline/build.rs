@@ -18,7 +18,10 @@ pub fn run(shared: &Arc<Shared>, input: &Receiver<Fetched>, output: &Sender<Buil
     while let Ok(item) = input.recv() {
         let item = match item {
             Fetched::Chunk { epoch, .. } if shared.is_stale(epoch) => continue,
-            Fetched::Chunk { epoch, chunk } => BuiltItem::Chunk { epoch, built: builder.build(chunk)? },
+            Fetched::Chunk { epoch, chunk } => BuiltItem::Chunk {
+                epoch,
+                built: builder.build(chunk)?,
+            },
             Fetched::Close(flush) => BuiltItem::Close(flush),
             Fetched::Ask(ask) => BuiltItem::Ask(ask),
         };

@@ -26,6 +26,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settled {
     Landed,
+    /// Another writer committed exactly these records; nothing is left to do.
+    Overtaken,
     /// The table stands elsewhere, or the topic is another one: go back to the recorded positions.
     Rewind,
     /// Stale or abandoned: nobody waits for it.
@@ -42,7 +44,11 @@ impl Commits {
     pub async fn open(shared: Arc<Shared>) -> Result<Self> {
         let trades = Committer::open(&shared.trades).await?;
         let dead_letters = Committer::open(&shared.dead_letters).await?;
-        Ok(Self { shared, trades, dead_letters })
+        Ok(Self {
+            shared,
+            trades,
+            dead_letters,
+        })
     }
 
     /// Runs until write ends.
@@ -51,8 +57,10 @@ impl Commits {
             match written {
                 Written::Flush(flush) => {
                     let settled = self.settle(flush).await?;
-                    if settled == Settled::Rewind {
+                    if matches!(settled, Settled::Rewind | Settled::Overtaken) {
                         add(&self.shared.status.conflicts, 1);
+                    }
+                    if settled == Settled::Rewind {
                         self.shared.ask_rewind();
                     }
                     self.shared.flush_settled();
@@ -84,11 +92,17 @@ impl Commits {
         if flush.to.is_empty() {
             return Ok(Settled::Landed);
         }
-        if self.compare(flush) != Moved::Not {
-            return Ok(Settled::Rewind);
+        match self.compare(flush) {
+            Moved::Not => {}
+            Moved::ToTarget => return Ok(Settled::Overtaken),
+            Moved::Elsewhere => return Ok(Settled::Rewind),
         }
         if !self.is_same_topic(&written).await? {
-            return Ok(if self.given_up(flush.epoch) { Settled::Dropped } else { Settled::Rewind });
+            return Ok(if self.given_up(flush.epoch) {
+                Settled::Dropped
+            } else {
+                Settled::Rewind
+            });
         }
         failpoint::reach("files-written");
         if !self.commit_dead_letters(&written).await? {
@@ -121,8 +135,15 @@ impl Commits {
             match described {
                 Ok(Ok(Some(topic))) => return Ok(topic.id == written.flush.topic.id),
                 Ok(Ok(None)) => return Ok(false),
-                Ok(Err(error)) => self.shared.status.trouble(&format!("a flush waits for the broker: {}", chain(&error))),
-                Err(error) => return Err(crate::Error::Internal(format!("describing the topic ended early: {error}"))),
+                Ok(Err(error)) => self
+                    .shared
+                    .status
+                    .trouble(&format!("a flush waits for the broker: {}", chain(&error))),
+                Err(error) => {
+                    return Err(crate::Error::Internal(format!(
+                        "describing the topic ended early: {error}"
+                    )));
+                }
             }
             if !backoff.wait(&self.shared.abandon).await || self.given_up(written.flush.epoch) {
                 return Ok(false);
@@ -145,11 +166,20 @@ impl Commits {
                 return Ok(true);
             }
             let partitions = dead_letters::partitions(&rows);
-            let to: Positions = flush.to.iter().filter(|(partition, _)| partitions.contains(partition)).map(|(p, o)| (*p, *o)).collect();
+            let to: Positions = flush
+                .to
+                .iter()
+                .filter(|(partition, _)| partitions.contains(partition))
+                .map(|(p, o)| (*p, *o))
+                .collect();
             let now_us = self.shared.clock.now_us();
             let schema = self.shared.dead_letters.spec().file_schema();
-            let rows = rows.iter().map(|batch| with_ingested_at(&schema, batch, now_us)).collect::<Result<Vec<_>>>()?;
-            let Some(file) = write_file(&self.shared, &self.shared.dead_letters, flush.epoch, now_us, rows).await? else {
+            let rows = rows
+                .iter()
+                .map(|batch| with_ingested_at(&schema, batch, now_us))
+                .collect::<Result<Vec<_>>>()?;
+            let Some(file) = write_file(&self.shared, &self.shared.dead_letters, flush.epoch, now_us, rows).await?
+            else {
                 return Ok(false);
             };
             let txns = positions::txns(self.shared.dead_letters.name(), &flush.topic, &to);
@@ -181,6 +211,8 @@ impl Commits {
         let flush = &written.flush;
         let table = self.shared.trades.name().clone();
         let mut backoff = Backoff::default();
+        // Reaching the target is our doing only if an attempt of ours went unanswered.
+        let mut reached = Settled::Overtaken;
         loop {
             let txns = positions::txns(&table, &flush.topic, &flush.to);
             let outcome = self.trades.commit(commit_info::of_flush(written, txns)).await;
@@ -192,13 +224,14 @@ impl Commits {
                         return Ok(Settled::Dropped);
                     }
                     match self.compare(flush) {
-                        Moved::ToTarget => return Ok(Settled::Landed),
+                        Moved::ToTarget => return Ok(reached),
                         Moved::Elsewhere => return Ok(Settled::Rewind),
                         // Somebody changed the table's metadata, or recorded other partitions: ours stands as before.
                         Moved::Not => {}
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Retry => {
+                    reached = Settled::Landed;
                     self.retry_later(&table, &error);
                     if !backoff.wait(&self.shared.abandon).await || !self.refresh().await? {
                         return Ok(Settled::Dropped);
@@ -241,13 +274,20 @@ impl Commits {
     async fn lower_dead_letters(&mut self, start: &StartRecord) -> Result<bool> {
         loop {
             let held = recorded(&self.dead_letters, &start.topic);
-            let lower: Positions =
-                start.positions.iter().filter(|(p, to)| held.get(p).is_some_and(|held| held > to)).map(|(p, to)| (*p, *to)).collect();
+            let lower: Positions = start
+                .positions
+                .iter()
+                .filter(|(p, to)| held.get(p).is_some_and(|held| held > to))
+                .map(|(p, to)| (*p, *to))
+                .collect();
             if lower.is_empty() {
                 return Ok(true);
             }
             let txns = positions::txns(self.shared.dead_letters.name(), &start.topic, &lower);
-            let commit = Commit { allow_backwards: true, ..commit_info::of_start(&start.topic, txns, &start.choices) };
+            let commit = Commit {
+                allow_backwards: true,
+                ..commit_info::of_start(&start.topic, txns, &start.choices)
+            };
             if self.commit_positions(commit, false).await?.is_none() {
                 return Ok(false);
             }
@@ -265,16 +305,28 @@ impl Commits {
                     return Ok(Some(StartOutcome::Recorded));
                 }
                 Ok(Outcome::Conflict { .. }) => {
-                    return Ok(if self.refresh().await? { Some(StartOutcome::Conflict) } else { None });
+                    return Ok(if self.refresh().await? {
+                        Some(StartOutcome::Conflict)
+                    } else {
+                        None
+                    });
                 }
                 Err(error) if error.kind() == ErrorKind::Retry => {
-                    let table = if main { &self.shared.trades } else { &self.shared.dead_letters };
+                    let table = if main {
+                        &self.shared.trades
+                    } else {
+                        &self.shared.dead_letters
+                    };
                     self.retry_later(table.name(), &error);
                     if !backoff.wait(&self.shared.abandon).await || !self.refresh().await? {
                         return Ok(None);
                     }
                     let committer = if main { &self.trades } else { &self.dead_letters };
-                    if commit.txns.iter().all(|txn| committer.positions().get(&txn.app_id) == Some(&txn.version)) {
+                    if commit
+                        .txns
+                        .iter()
+                        .all(|txn| committer.positions().get(&txn.app_id) == Some(&txn.version))
+                    {
                         return Ok(Some(StartOutcome::Recorded));
                     }
                 }

@@ -10,7 +10,12 @@ use super::message::WrittenFlush;
 pub fn of_rows(topic: &TopicIdentity, txns: Vec<Txn>, rows: u64) -> Commit {
     let mut info = about(topic);
     info.insert("ticklake.rows".to_owned(), json!(rows));
-    Commit { operation: "WRITE".to_owned(), info, txns, ..Commit::default() }
+    Commit {
+        operation: "WRITE".to_owned(),
+        info,
+        txns,
+        ..Commit::default()
+    }
 }
 
 pub fn of_flush(written: &WrittenFlush, txns: Vec<Txn>) -> Commit {
@@ -26,7 +31,13 @@ pub fn of_start(topic: &TopicIdentity, txns: Vec<Txn>, choices: &[Value]) -> Com
         info.insert("ticklake.lostPositions".to_owned(), Value::from(choices.to_vec()));
     }
     // Only an operator's choice may lead back, where a log was cut off.
-    Commit { operation: "WRITE".to_owned(), info, txns, allow_backwards: !choices.is_empty(), ..Commit::default() }
+    Commit {
+        operation: "WRITE".to_owned(),
+        info,
+        txns,
+        allow_backwards: !choices.is_empty(),
+        ..Commit::default()
+    }
 }
 
 fn about(topic: &TopicIdentity) -> Map<String, Value> {

@@ -143,7 +143,11 @@ impl Fetch {
             if self.is_flush_due() {
                 self.close_flush()?;
             }
-            if self.shared.options.until_latest && self.taken_up && self.ends.reached(&self.next) && self.drain(None)? == Drained::Clean {
+            if self.shared.options.until_latest
+                && self.taken_up
+                && self.ends.reached(&self.next)
+                && self.drain(None)? == Drained::Clean
+            {
                 self.shared.status.phase(Phase::Draining);
                 return Ok(());
             }
@@ -159,13 +163,17 @@ impl Fetch {
     }
 
     pub fn send(&self, item: Fetched) -> Result<()> {
-        self.output.send(item).map_err(|_| Error::Internal("a later stage has ended".to_owned()))
+        self.output
+            .send(item)
+            .map_err(|_| Error::Internal("a later stage has ended".to_owned()))
     }
 
     fn poll_burst(&mut self) -> Result<()> {
         let mut wait = POLL;
         if let Some(opened) = self.opened {
-            wait = wait.min(self.shared.options.commit_age.saturating_sub(opened.elapsed())).max(Duration::from_millis(1));
+            wait = wait
+                .min(self.shared.options.commit_age.saturating_sub(opened.elapsed()))
+                .max(Duration::from_millis(1));
         }
         for _ in 0..BURST {
             // `consumer` is a field of its own so that the message may borrow it while the rest of `self` changes.
@@ -223,11 +231,15 @@ impl Fetch {
 
     /// The topic watch saw more partitions, or another topic under the name.
     fn follow_topic(&mut self) -> Result<()> {
-        let Some(observed) = self.shared.observed.lock().take() else { return Ok(()) };
+        let Some(observed) = self.shared.observed.lock().take() else {
+            return Ok(());
+        };
         let Some(known) = &self.topic else { return Ok(()) };
         match observed {
             None => {
-                self.shared.status.trouble(&format!("topic `{}` does not exist any more", known.name));
+                self.shared
+                    .status
+                    .trouble(&format!("topic `{}` does not exist any more", known.name));
                 Ok(())
             }
             Some(topic) if topic.id != known.id => {
@@ -251,12 +263,20 @@ impl Fetch {
                 tracing::info!(?partitions, "the group gives partitions");
                 let drained = self.drain(None)?;
                 self.add_partitions(&Wanted::These(partitions.into_iter().collect()))?;
-                if drained == Drained::Rewound { self.resync() } else { Ok(()) }
+                if drained == Drained::Rewound {
+                    self.resync()
+                } else {
+                    Ok(())
+                }
             }
             Rebalance::Revoke(partitions) => {
                 tracing::info!(?partitions, "the group takes partitions");
                 self.drain(Some(Instant::now() + REVOKE_WAIT))?;
-                let read: Vec<i32> = partitions.iter().copied().filter(|p| self.next.contains_key(p)).collect();
+                let read: Vec<i32> = partitions
+                    .iter()
+                    .copied()
+                    .filter(|p| self.next.contains_key(p))
+                    .collect();
                 self.consumer.unassign(read.into_iter())?;
                 for partition in partitions {
                     self.forget(partition);
@@ -299,7 +319,14 @@ impl Fetch {
     }
 
     fn add_partitions(&mut self, wanted: &Wanted) -> Result<()> {
-        let Some(Taken { topic, partitions, starts, stopped, logs }) = self.take_up(wanted)? else {
+        let Some(Taken {
+            topic,
+            partitions,
+            starts,
+            stopped,
+            logs,
+        }) = self.take_up(wanted)?
+        else {
             return Ok(());
         };
         self.partitions = partitions;
@@ -310,7 +337,11 @@ impl Fetch {
             self.ends.see(*partition, log.end);
         }
         for lost in stopped {
-            tracing::error!(topic = self.shared.options.topic, partition = lost.partition, "lost position: {lost}");
+            tracing::error!(
+                topic = self.shared.options.topic,
+                partition = lost.partition,
+                "lost position: {lost}"
+            );
             self.stopped.insert(lost.partition, lost.to_string());
         }
         for partition in starts.keys() {
@@ -326,7 +357,10 @@ impl Fetch {
     }
 
     fn show_assignment(&self) {
-        let stopped = self.stopped.iter().map(|(partition, message)| (*partition, message.clone()));
+        let stopped = self
+            .stopped
+            .iter()
+            .map(|(partition, message)| (*partition, message.clone()));
         self.shared.status.assignment(self.next.keys().copied(), stopped);
     }
 
@@ -348,7 +382,10 @@ impl Fetch {
         let rows = (self.chunk.rows() * 9 / 8).clamp(16, CHUNK_ROWS);
         let fresh = RecordChunk::with_capacity(rows, self.chunk_value_bytes);
         let chunk = std::mem::replace(&mut self.chunk, fresh);
-        self.send(Fetched::Chunk { epoch: self.epoch, chunk })
+        self.send(Fetched::Chunk {
+            epoch: self.epoch,
+            chunk,
+        })
     }
 
     fn is_flush_large(&self) -> bool {
@@ -362,7 +399,9 @@ impl Fetch {
             return true;
         }
         match self.opened {
-            Some(opened) => opened.elapsed() >= self.shared.options.commit_age && self.shared.open_flushes() < OPEN_FLUSHES,
+            Some(opened) => {
+                opened.elapsed() >= self.shared.options.commit_age && self.shared.open_flushes() < OPEN_FLUSHES
+            }
             None => self.last_close.elapsed() >= MARKER_COMMIT_INTERVAL.max(self.shared.options.commit_age),
         }
     }
@@ -382,8 +421,14 @@ impl Fetch {
         if to.is_empty() {
             return Ok(());
         }
-        let flush =
-            Flush { epoch: self.epoch, topic: topic.clone(), from, to, records, opened: opened.unwrap_or_else(Instant::now) };
+        let flush = Flush {
+            epoch: self.epoch,
+            topic: topic.clone(),
+            from,
+            to,
+            records,
+            opened: opened.unwrap_or_else(Instant::now),
+        };
         self.flushed.clone_from(&self.next);
         self.shared.flush_closed();
         self.send(Fetched::Close(flush))
@@ -425,11 +470,19 @@ impl Fetch {
 /// Copies a message into the chunk and moves its partition's position; false where it is not wanted (not read here, or seen before).
 fn take(message: &BorrowedMessage<'_>, next: &mut Positions, chunk: &mut RecordChunk) -> bool {
     let (partition, offset) = (message.partition(), message.offset());
-    let Some(expected) = next.get_mut(&partition) else { return false };
+    let Some(expected) = next.get_mut(&partition) else {
+        return false;
+    };
     if offset < *expected {
         return false;
     }
     *expected = offset + 1;
-    chunk.push(partition, offset, message.timestamp().to_millis(), message.key(), message.payload());
+    chunk.push(
+        partition,
+        offset,
+        message.timestamp().to_millis(),
+        message.key(),
+        message.payload(),
+    );
     true
 }

@@ -14,7 +14,10 @@ use super::ask::Ask;
 
 /// fetch -> build.
 pub enum Fetched {
-    Chunk { epoch: u64, chunk: RecordChunk },
+    Chunk {
+        epoch: u64,
+        chunk: RecordChunk,
+    },
     /// Every chunk of this flush came before.
     Close(Flush),
     Ask(Ask),

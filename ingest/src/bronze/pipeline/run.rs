@@ -59,7 +59,15 @@ pub async fn run(
     lake.probe().await?;
     let trades = lake.create_table(&TableName::bronze_trades()).await?;
     let dead_letters = lake.create_table(&TableName::bronze_dead_letters()).await?;
-    let shared = Arc::new(Shared::new(options, lake, trades, dead_letters, status.clone(), topic_client, shutdown));
+    let shared = Arc::new(Shared::new(
+        options,
+        lake,
+        trades,
+        dead_letters,
+        status.clone(),
+        topic_client,
+        shutdown,
+    ));
     let commits = Commits::open(shared.clone()).await?;
 
     let (to_build, from_fetch) = sync_channel(CHUNKS);
@@ -92,7 +100,10 @@ pub async fn run(
     }
     let stopped = status.stopped();
     if shared.options.until_latest && !stopped.is_empty() {
-        return Err(Error::LostPositions { topic: shared.options.topic.clone(), partitions: stopped.join("; ") });
+        return Err(Error::LostPositions {
+            topic: shared.options.topic.clone(),
+            partitions: stopped.join("; "),
+        });
     }
     Ok(report(&status))
 }

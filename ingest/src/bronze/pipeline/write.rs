@@ -39,7 +39,11 @@ pub async fn run(shared: Arc<Shared>, mut input: Receiver<BuiltItem>, output: Se
             }
             BuiltItem::Close(flush) => {
                 let epoch = flush.epoch;
-                let ours = if open.epoch == epoch { std::mem::replace(&mut open, OpenFlush::new(epoch)) } else { OpenFlush::new(epoch) };
+                let ours = if open.epoch == epoch {
+                    std::mem::replace(&mut open, OpenFlush::new(epoch))
+                } else {
+                    OpenFlush::new(epoch)
+                };
                 Written::Flush(ours.close(&shared, flush).await?)
             }
             BuiltItem::Ask(ask) => Written::Ask(ask),
@@ -82,7 +86,8 @@ impl OpenFlush {
         let now_us = *self.ingested_at_us.get_or_insert_with(|| shared.clock.now_us());
         self.rows += batch.num_rows() as u64;
         self.bytes += batch.get_array_memory_size();
-        self.batches.push(with_ingested_at(&shared.trades.spec().file_schema(), &batch, now_us)?);
+        self.batches
+            .push(with_ingested_at(&shared.trades.spec().file_schema(), &batch, now_us)?);
         if self.bytes >= FILE_MEMORY_BYTES {
             self.start_file(shared).await?;
         }
@@ -108,7 +113,9 @@ impl OpenFlush {
 
     async fn await_file(&mut self) -> Result<()> {
         if let Some(writing) = self.writing.take() {
-            let add = writing.await.map_err(|error| Error::Internal(format!("writing a data file ended early: {error}")))??;
+            let add = writing
+                .await
+                .map_err(|error| Error::Internal(format!("writing a data file ended early: {error}")))??;
             self.adds.extend(add);
         }
         Ok(())
@@ -117,7 +124,12 @@ impl OpenFlush {
     async fn close(mut self, shared: &Arc<Shared>, flush: Flush) -> Result<WrittenFlush> {
         self.start_file(shared).await?;
         self.await_file().await?;
-        Ok(WrittenFlush { flush, adds: self.adds, rows: self.rows, dead_letters: self.dead_letters })
+        Ok(WrittenFlush {
+            flush,
+            adds: self.adds,
+            rows: self.rows,
+            dead_letters: self.dead_letters,
+        })
     }
 }
 
@@ -143,7 +155,9 @@ pub async fn write_file(
             Ok(add) => return Ok(Some(add)),
             Err(error) if error.kind() == ErrorKind::Retry => {
                 add(&shared.status.retries, 1);
-                shared.status.trouble(&format!("writing a data file of {}: {}", table.name(), chain(&error)));
+                shared
+                    .status
+                    .trouble(&format!("writing a data file of {}: {}", table.name(), chain(&error)));
                 if !backoff.wait(&shared.abandon).await {
                     return Ok(None);
                 }
@@ -158,8 +172,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let cause_text = cause.to_string();
+        // Many errors print their cause themselves.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     text

@@ -27,17 +27,27 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 
 pub fn unique(name: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{name}-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 pub fn lake(folder: &Path) -> Lake {
-    let options = LakeOptions { durability: Durability::Os, ..LakeOptions::default() };
+    let options = LakeOptions {
+        durability: Durability::Os,
+        ..LakeOptions::default()
+    };
     Lake::open(folder.to_str().unwrap(), options, Clock::system()).unwrap()
 }
 
 pub fn options(brokers: &str, topic: &str) -> BronzeOptions {
     BronzeOptions {
-        kafka: KafkaOptions { bootstrap_servers: brokers.to_owned(), ..KafkaOptions::default() },
+        kafka: KafkaOptions {
+            bootstrap_servers: brokers.to_owned(),
+            ..KafkaOptions::default()
+        },
         topic: topic.to_owned(),
         group: format!("{topic}-group"),
         commit_age: Duration::from_millis(200),
@@ -48,7 +58,10 @@ pub fn options(brokers: &str, topic: &str) -> BronzeOptions {
 
 /// Runs to the end offsets of now.
 pub async fn run_to_end(options: &BronzeOptions, lake: &Lake) -> ticklake_ingest::Result<BronzeReport> {
-    let options = BronzeOptions { until_latest: true, ..options.clone() };
+    let options = BronzeOptions {
+        until_latest: true,
+        ..options.clone()
+    };
     let run = bronze::run(options, lake.clone(), Arc::default(), CancellationToken::new());
     tokio::time::timeout(DEADLINE, run).await.expect("a bounded run ends")
 }
@@ -63,13 +76,22 @@ pub struct Running {
 impl Running {
     pub fn start(options: &BronzeOptions, lake: &Lake) -> Self {
         let (status, shutdown) = (Arc::<BronzeStatus>::default(), CancellationToken::new());
-        let task = tokio::spawn(bronze::run(options.clone(), lake.clone(), status.clone(), shutdown.clone()));
+        let task = tokio::spawn(bronze::run(
+            options.clone(),
+            lake.clone(),
+            status.clone(),
+            shutdown.clone(),
+        ));
         Self { status, shutdown, task }
     }
 
     pub async fn stop(self) -> BronzeReport {
         self.shutdown.cancel();
-        tokio::time::timeout(DEADLINE, self.task).await.expect("a run ends after the shutdown").unwrap().unwrap()
+        tokio::time::timeout(DEADLINE, self.task)
+            .await
+            .expect("a run ends after the shutdown")
+            .unwrap()
+            .unwrap()
     }
 
     pub fn is_finished(&self) -> bool {
@@ -77,11 +99,19 @@ impl Running {
     }
 
     pub async fn until(&self, what: &str, condition: impl Fn(&serde_json::Value) -> bool) {
-        until(what, || {
-            assert!(!self.task.is_finished(), "the run ended while waiting until {what}");
-            condition(&self.status.snapshot())
-        })
-        .await;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let status = self.status.snapshot();
+            if condition(&status) {
+                return;
+            }
+            assert!(
+                !self.task.is_finished(),
+                "the run ended while waiting until {what}: {status:#}"
+            );
+            assert!(Instant::now() < deadline, "waited too long until {what}: {status:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub async fn until_recorded(&self, records: u64) {
@@ -112,7 +142,10 @@ pub fn trade(seq: u64) -> String {
 
 pub fn producer(brokers: &str, more: &[(&str, &str)]) -> BaseProducer {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("message.max.bytes", "20000000").set("linger.ms", "5");
+    config
+        .set("bootstrap.servers", brokers)
+        .set("message.max.bytes", "20000000")
+        .set("linger.ms", "5");
     config.set("queue.buffering.max.messages", "1000000");
     for (name, value) in more {
         config.set(*name, *value);
@@ -143,7 +176,12 @@ pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: Option<
 pub fn send_trades(brokers: &str, topic: &str, partitions: i32, range: std::ops::Range<u64>) {
     let producer = producer(brokers, &[]);
     for seq in range {
-        send(&producer, topic, (seq % partitions as u64) as i32, Some(trade(seq).as_bytes()));
+        send(
+            &producer,
+            topic,
+            (seq % partitions as u64) as i32,
+            Some(trade(seq).as_bytes()),
+        );
         if seq % 1000 == 0 {
             producer.poll(Duration::ZERO);
         }
@@ -176,16 +214,28 @@ pub async fn held(lake: &Lake, name: &TableName) -> Held {
     let loaded = table.load(None).await.unwrap();
     let store = table.log_store().object_store(None);
     let mut held = Held::default();
-    let adds: Vec<_> = loaded.snapshot().unwrap().log_data().into_iter().map(|file| file.path().to_string()).collect();
+    let adds: Vec<_> = loaded
+        .snapshot()
+        .unwrap()
+        .log_data()
+        .into_iter()
+        .map(|file| file.path().to_string())
+        .collect();
     for path in adds {
         let bytes = store.get(&path.as_str().into()).await.unwrap().bytes().await.unwrap();
-        let batches = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        let batches = ParquetRecordBatchReaderBuilder::try_new(bytes)
+            .unwrap()
+            .build()
+            .unwrap();
         for batch in batches {
             let batch = batch.unwrap();
             let partitions = batch.column_by_name("partition").unwrap().as_primitive::<Int32Type>();
             let offsets = batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>();
             for row in 0..batch.num_rows() {
-                *held.coordinates.entry((partitions.value(row), offsets.value(row))).or_default() += 1;
+                *held
+                    .coordinates
+                    .entry((partitions.value(row), offsets.value(row)))
+                    .or_default() += 1;
             }
             if let Some(seqs) = batch.column_by_name("seq") {
                 for seq in seqs.as_primitive::<Int64Type>().values() {
@@ -206,9 +256,17 @@ pub async fn held(lake: &Lake, name: &TableName) -> Held {
 /// Panics unless bronze.trades holds the trades with seq of `range`, each once.
 pub async fn assert_trades_once(lake: &Lake, range: std::ops::Range<u64>) {
     let held = held(lake, &TableName::bronze_trades()).await;
-    let missing: Vec<_> = range.clone().filter(|seq| !held.seqs.contains_key(&(*seq as i64))).take(5).collect();
+    let missing: Vec<_> = range
+        .clone()
+        .filter(|seq| !held.seqs.contains_key(&(*seq as i64)))
+        .take(5)
+        .collect();
     let doubled: Vec<_> = held.seqs.iter().filter(|(_, count)| **count > 1).take(5).collect();
-    assert!(missing.is_empty() && doubled.is_empty(), "missing {missing:?}, doubled {doubled:?} of {} rows", held.rows());
+    assert!(
+        missing.is_empty() && doubled.is_empty(),
+        "missing {missing:?}, doubled {doubled:?} of {} rows",
+        held.rows()
+    );
     assert_eq!(held.rows() as u64, range.end - range.start);
     assert_eq!(held.doubles(), 0);
 }

@@ -6,16 +6,21 @@ use rdkafka::producer::Producer;
 use ticklake_sql::TableName;
 
 use crate::support::{DEADLINE, held, lake, options, producer, run_to_end, send, trade, unique};
+use crate::topics::{brokers, create};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_bad_record_is_set_aside_and_the_rest_is_committed() {
     let topic = &unique("bad");
-    let cluster = super::cluster(topic, 1).await;
-    let brokers = cluster.bootstrap_servers();
+    create(topic, 1, &[]).await;
+    let brokers = brokers();
     let folder = tempfile::tempdir().unwrap();
     let lake = lake(folder.path());
     let good = trade(1);
-    let (truncated, infinite, nan) = (&good[..40], good.replace("101.25", "1e400"), good.replace("101.25", "NaN"));
+    let (truncated, infinite, nan) = (
+        &good[..40],
+        good.replace("101.25", "1e400"),
+        good.replace("101.25", "NaN"),
+    );
     let (number, missing) = (good.replace("\"101.25\"", "101.25"), good.replace("\"seq\":1,", ""));
     let long = vec![b'x'; 900_000];
     let bad: Vec<(Option<&[u8]>, &str)> = vec![
@@ -45,11 +50,21 @@ async fn every_kind_of_bad_record_is_set_aside_and_the_rest_is_committed() {
     let offsets = batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>();
     let classes = batch.column_by_name("error_class").unwrap().as_string::<i32>();
     for row in 0..batch.num_rows() {
-        assert_eq!(classes.value(row), bad[usize::try_from(offsets.value(row) / 2).unwrap()].1);
+        assert_eq!(
+            classes.value(row),
+            bad[usize::try_from(offsets.value(row) / 2).unwrap()].1
+        );
     }
     let payloads = batch.column_by_name("payload").unwrap().as_binary::<i32>();
     assert!(payloads.is_null(0));
     assert_eq!(payloads.value(8).len(), 65_536);
-    assert_eq!(batch.column_by_name("payload_bytes").unwrap().as_primitive::<Int64Type>().value(8), 900_000);
+    assert_eq!(
+        batch
+            .column_by_name("payload_bytes")
+            .unwrap()
+            .as_primitive::<Int64Type>()
+            .value(8),
+        900_000
+    );
     assert_eq!(batch.column_by_name("key").unwrap().as_binary::<i32>().value(0), b"key");
 }

@@ -8,12 +8,13 @@ use ticklake_ingest::bronze::{self, BronzeOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Running, assert_trades_once, lake, options, run_to_end, send_trades, unique};
+use crate::topics::{brokers, create};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bounded_run_reads_to_the_end_and_the_next_one_goes_on() {
     let topic = &unique("flow");
-    let cluster = super::cluster(topic, 4).await;
-    let brokers = cluster.bootstrap_servers();
+    create(topic, 4, &[]).await;
+    let brokers = brokers();
     let folder = tempfile::tempdir().unwrap();
     let (lake, options) = (lake(folder.path()), options(&brokers, topic));
     send_trades(&brokers, topic, 4, 0..10_000);
@@ -31,18 +32,25 @@ async fn a_bounded_run_reads_to_the_end_and_the_next_one_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_follow_rows_bytes_and_age_and_a_shutdown_drains() {
     let topic = &unique("limits");
-    let cluster = super::cluster(topic, 2).await;
-    let brokers = cluster.bootstrap_servers();
+    create(topic, 2, &[]).await;
+    let brokers = brokers();
     let folder = tempfile::tempdir().unwrap();
     let lake = lake(folder.path());
     send_trades(&brokers, topic, 2, 0..10_000);
     let long = Duration::from_secs(3600);
-    let by_rows = BronzeOptions { commit_rows: 1000, commit_age: long, ..options(&brokers, topic) };
+    let by_rows = BronzeOptions {
+        commit_rows: 1000,
+        commit_age: long,
+        ..options(&brokers, topic)
+    };
     let report = run_to_end(&by_rows, &lake).await.unwrap();
     assert!(report.commits >= 5, "{report:?}");
 
     // Neither rows nor age: only the shutdown commits these.
-    let by_nothing = BronzeOptions { commit_age: long, ..options(&brokers, topic) };
+    let by_nothing = BronzeOptions {
+        commit_age: long,
+        ..options(&brokers, topic)
+    };
     let running = Running::start(&by_nothing, &lake);
     running.until("it runs", |status| status["state"] == "running").await;
     send_trades(&brokers, topic, 2, 10_000..10_100);
@@ -63,12 +71,18 @@ async fn commits_follow_rows_bytes_and_age_and_a_shutdown_drains() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_writers_of_one_table_share_what_neither_doubles() {
     let topic = &unique("pair");
-    let cluster = super::cluster(topic, 3).await;
-    let brokers = cluster.bootstrap_servers();
+    create(topic, 3, &[]).await;
+    let brokers = brokers();
     let folder = tempfile::tempdir().unwrap();
-    let options = BronzeOptions { commit_age: Duration::from_millis(20), ..options(&brokers, topic) };
+    let options = BronzeOptions {
+        commit_age: Duration::from_millis(20),
+        ..options(&brokers, topic)
+    };
     // Lakes of their own, as two processes would have; no group, so both read every partition and race for every commit.
-    let (one, two) = (Running::start(&options, &lake(folder.path())), Running::start(&options, &lake(folder.path())));
+    let (one, two) = (
+        Running::start(&options, &lake(folder.path())),
+        Running::start(&options, &lake(folder.path())),
+    );
     for step in 0..20u64 {
         send_trades(&brokers, topic, 3, step * 500..(step + 1) * 500);
     }
@@ -85,13 +99,19 @@ async fn two_writers_of_one_table_share_what_neither_doubles() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_start_says_why() {
     let folder = tempfile::tempdir().unwrap();
-    let options = BronzeOptions { connect_timeout: Duration::from_millis(100), ..options("127.0.0.1:1", "none") };
+    let options = BronzeOptions {
+        connect_timeout: Duration::from_millis(100),
+        ..options("127.0.0.1:1", "none")
+    };
     let error = run_to_end(&options, &lake(folder.path())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retry);
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
 
     let mut refused = options.clone();
-    refused.kafka.librdkafka.insert("isolation.level".to_owned(), "read_uncommitted".to_owned());
+    refused
+        .kafka
+        .librdkafka
+        .insert("isolation.level".to_owned(), "read_uncommitted".to_owned());
     let run = bronze::run(refused, lake(folder.path()), Arc::default(), CancellationToken::new());
     let error = run.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -7,13 +7,16 @@ use rdkafka::producer::Producer;
 use ticklake_sql::TableName;
 
 use crate::support::flaky_store::FlakyStore;
-use crate::support::{DEADLINE, Running, assert_trades_once, held, options, producer, send, send_trades, trade, unique};
+use crate::support::{
+    DEADLINE, Running, assert_trades_once, held, options, producer, send, send_trades, trade, unique,
+};
+use crate::topics::{brokers, create};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_writes_are_retried_and_visible_until_the_store_recovers() {
     let topic = &unique("refused");
-    let cluster = super::cluster(topic, 2).await;
-    let brokers = cluster.bootstrap_servers();
+    create(topic, 2, &[]).await;
+    let brokers = brokers();
     let store = Arc::<FlakyStore>::default();
     let lake = store.lake();
     let running = Running::start(&options(&brokers, topic), &lake);
@@ -21,13 +24,23 @@ async fn refused_writes_are_retried_and_visible_until_the_store_recovers() {
     running.until_recorded(1000).await;
     store.refuse.store(true, Ordering::SeqCst);
     send_trades(&brokers, topic, 2, 1000..2000);
-    running.until("the trouble shows", |status| status["trouble"].as_str().is_some_and(|text| text.contains(topic))).await;
-    running.until("it tries again", |status| status["retries"].as_u64().unwrap() >= 3).await;
+    running
+        .until("the trouble shows", |status| {
+            status["trouble"]
+                .as_str()
+                .is_some_and(|text| text.contains("writes are refused"))
+        })
+        .await;
+    running
+        .until("it tries again", |status| status["retries"].as_u64().unwrap() >= 3)
+        .await;
     assert!(!running.is_finished());
     assert_eq!(running.status.snapshot()["records"], 1000);
     store.refuse.store(false, Ordering::SeqCst);
     running.until_recorded(2000).await;
-    running.until("the trouble is over", |status| status["trouble"].is_null()).await;
+    running
+        .until("the trouble is over", |status| status["trouble"].is_null())
+        .await;
     running.stop().await;
     assert_trades_once(&lake, 0..2000).await;
 }
@@ -35,8 +48,8 @@ async fn refused_writes_are_retried_and_visible_until_the_store_recovers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_found_landed_and_not_repeated() {
     let topic = &unique("lost");
-    let cluster = super::cluster(topic, 2).await;
-    let brokers = cluster.bootstrap_servers();
+    create(topic, 2, &[]).await;
+    let brokers = brokers();
     let store = Arc::<FlakyStore>::default();
     let lake = store.lake();
     let running = Running::start(&options(&brokers, topic), &lake);

@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
 };
 use ticklake_sql::{Clock, Lake, LakeOptions};
 
@@ -28,12 +28,19 @@ impl FlakyStore {
     }
 
     fn check(&self) -> Result<()> {
-        if self.refuse.load(Ordering::SeqCst) { Err(failed("writes are refused")) } else { Ok(()) }
+        if self.refuse.load(Ordering::SeqCst) {
+            Err(failed("writes are refused"))
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn failed(why: &str) -> object_store::Error {
-    object_store::Error::Generic { store: "flaky", source: why.to_owned().into() }
+    object_store::Error::Generic {
+        store: "flaky",
+        source: why.to_owned().into(),
+    }
 }
 
 impl fmt::Display for FlakyStore {
@@ -49,14 +56,23 @@ impl ObjectStore for FlakyStore {
         let result = self.inner.put_opts(location, payload, options).await?;
         let is_commit = location.as_ref().contains("_delta_log/") && location.as_ref().ends_with(".json");
         let lose = |left: u32| left.checked_sub(1);
-        if is_commit && self.lose_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+        if is_commit
+            && self
+                .lose_answers
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose)
+                .is_ok()
+        {
             self.lost.fetch_add(1, Ordering::SeqCst);
             return Err(failed("the answer was lost"));
         }
         Ok(result)
     }
 
-    async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         self.check()?;
         self.inner.put_multipart_opts(location, options).await
     }
