@@ -2,7 +2,7 @@
 //! a scan of silver rows, all columns, from zstd Parquet; and the latest bar of one symbol, prepared, on one connection.
 //!
 //! `cargo bench -p ticklake-flight-server`; TICKLAKE_BENCH_ROWS (10,000,000) and TICKLAKE_BENCH_DIR (kept between runs).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

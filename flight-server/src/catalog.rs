@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::{CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables};
 use arrow_flight::{IpcMessage, SchemaAsIpc, Ticket};
 use datafusion::arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
@@ -16,7 +17,7 @@ use ticklake_sql::ddl::TableSpec;
 use tonic::Request;
 
 use crate::caller::Caller;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output;
 use crate::profile::Profile;
 use crate::schemas::{CATALOG, SCHEMAS};
@@ -30,7 +31,7 @@ const TABLE_ALIASES: [&str; 2] = ["TABLE", "BASE TABLE"];
 pub fn catalogs(query: CommandGetCatalogs) -> Result<RecordBatch> {
     let mut builder = query.into_builder();
     builder.append(CATALOG);
-    Ok(builder.build().map_err(internal)?)
+    builder.build().map_err(internal)
 }
 
 pub fn schemas(query: CommandGetDbSchemas) -> Result<RecordBatch> {
@@ -38,18 +39,18 @@ pub fn schemas(query: CommandGetDbSchemas) -> Result<RecordBatch> {
     for schema in SCHEMAS {
         builder.append(CATALOG, schema);
     }
-    Ok(builder.build().map_err(internal)?)
+    builder.build().map_err(internal)
 }
 
 pub fn table_types(query: CommandGetTableTypes) -> Result<RecordBatch> {
     let mut builder = query.into_builder();
     builder.append(TABLE);
     builder.append(VIEW);
-    Ok(builder.build().map_err(internal)?)
+    builder.build().map_err(internal)
 }
 
-fn internal(error: arrow_flight::error::FlightError) -> crate::error::Error {
-    crate::error::Error::Internal(error.to_string())
+fn internal(error: FlightError) -> Error {
+    Error::Internal(error.to_string())
 }
 
 pub async fn tables(service: &Service, query: CommandGetTables, request: &Request<Ticket>) -> Result<RecordBatch> {

@@ -278,7 +278,7 @@ mod tests {
             bounds(stats, 3),
             Some((ScalarValue::Int64(Some(1)), ScalarValue::Int64(Some(9)), true))
         );
-        assert_eq!(bounds(stats, 4).unwrap().2, true);
+        assert!(bounds(stats, 4).unwrap().2);
         assert_eq!(bounds(stats, 1), None);
     }
 

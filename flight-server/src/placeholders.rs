@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn ten_follows_nine() {
-        let sql = format!("SELECT {}", vec!["?"; 11].join(", "));
+        let sql = format!("SELECT {}", ["?"; 11].join(", "));
         let out = number(&sql).unwrap();
         assert!(out.sql.ends_with("$9, $10, $11"), "{}", out.sql);
         assert_eq!(out.parameters, 11);

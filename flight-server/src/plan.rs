@@ -228,7 +228,9 @@ pub fn parameter_types(plan: &LogicalPlan, count: usize) -> Result<Vec<Option<Da
                 .flatten()
                 .filter_map(|e| untyped_position(e))
             {
-                found.get_mut(n - 1).map(|types| types.push(DataType::Int64));
+                if let Some(types) = found.get_mut(n - 1) {
+                    types.push(DataType::Int64);
+                }
             }
         }
         node.apply_expressions(|expr| {

@@ -1,5 +1,7 @@
 //! A real server on a free port over a real lake in a temporary folder, asked by arrow-flight's Flight SQL client.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod catalogs;
 mod fixture;
 mod prepared;

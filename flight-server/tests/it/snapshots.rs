@@ -59,6 +59,23 @@ async fn a_ticket_is_pinned_and_a_commit_is_seen() {
 }
 
 #[tokio::test]
+async fn versions_are_told_with_the_result() {
+    let lake = TestLake::with_bars(2).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let info = describe(&mut server.client().await, COUNT).await.unwrap();
+    let mut raw = arrow_flight::flight_service_client::FlightServiceClient::new(server.channel().await);
+    let response = raw.do_get(ticket(&info)).await.unwrap();
+    let told = response
+        .metadata()
+        .get("x-ticklake-versions")
+        .unwrap()
+        .to_str()
+        .unwrap();
+    assert_eq!(told, r#"{"gold.ohlcv_1m":3}"#);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_commit_of_another_process_is_seen_within_moments() {
     let lake = TestLake::with_bars(5).await;
     let server = TestServer::start(open(&lake.dir), ServerOptions::default()).await;
