@@ -180,3 +180,43 @@ impl Object {
         format!("{{{}}}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let rounded = rounded_up(text).unwrap();
+        assert_eq!(rounded, expected);
+        assert!(rounded.as_str() >= text);
+    }
+
+    #[test]
+    fn cut_text_is_rounded_up() {
+        let prefix = "x".repeat(TEXT_PREFIX);
+        check("BTC-USDT", "BTC-USDT");
+        check(&prefix, &prefix);
+        check(&format!("{prefix}y"), &format!("{prefix}\u{10FFFF}"));
+        check(
+            &format!("{prefix}\u{10FFFF}y"),
+            &format!("{prefix}\u{10FFFF}\u{10FFFF}"),
+        );
+        check(&format!("{prefix}\u{10FFFF}"), &format!("{prefix}\u{10FFFF}"));
+    }
+
+    #[test]
+    fn decimals_keep_every_digit() {
+        assert_eq!(decimal(-5, 3), "-0.005");
+        assert_eq!(decimal(64_231_120, 3), "64231.120");
+        assert_eq!(decimal(0, 10), "0.0000000000");
+        assert_eq!(decimal(7, 0), "7");
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_have_no_text() {
+        assert_eq!(timestamp_ms(1_795_258_800_123).unwrap(), "\"2026-11-21T11:00:00.123Z\"");
+        assert_eq!(timestamp_ms(-1).unwrap(), "\"1969-12-31T23:59:59.999Z\"");
+        assert_eq!(timestamp_ms(253_402_300_800_000), None);
+        assert_eq!(date(i128::from(i32::MAX)), None);
+    }
+}
