@@ -22,3 +22,6 @@ mod write;
 
 pub use options::SilverOptions;
 pub use refresh::Silver;
+
+#[cfg(test)]
+mod tests;

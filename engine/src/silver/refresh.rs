@@ -104,7 +104,7 @@ impl Silver {
     }
 
     /// Ends where the quarantine stands if that is inside.
-    async fn next_chunk(&self) -> Result<Option<Chunk>> {
+    pub(super) async fn next_chunk(&self) -> Result<Option<Chunk>> {
         let after = self.read_to();
         let until = self
             .quarantine
@@ -118,51 +118,27 @@ impl Silver {
         if chunk.files.is_empty() {
             return Ok(Landed::At(self.silver.version()));
         }
-        let settled_quarantine = self.quarantine.position().is_some_and(|position| position >= chunk.to);
-        let plan = plan(
-            &self.bronze,
-            chunk,
-            &self.options.rules,
-            &self.silver,
-            &self.quarantine,
-            settled_quarantine,
-        )
-        .await?;
-        let info = info(chunk, &plan);
-        let quarantined = !plan.quarantine.is_empty();
-        if quarantined {
-            let written = write_changes(
-                &self.quarantine,
-                &plan.quarantine,
-                &self.options,
-                &self.lake,
-                write::quarantine_pieces,
-                write::quarantine_ranges,
-            );
-            let written = written.await?;
-            if self
-                .quarantine
-                .commit(chunk.to, written.adds, written.removes, info.clone())
-                .await?
-                == Landed::Lost
-            {
+        let plan = self.plan(chunk).await?;
+        if !plan.quarantine.is_empty() {
+            if self.commit_quarantine(chunk, &plan).await? == Landed::Lost {
                 return Ok(Landed::Lost);
             }
             report.commits += 1;
         }
         let mut landed = Landed::At(self.silver.version());
-        if quarantined || settled_quarantine || !plan.silver.is_empty() {
+        if !plan.silver.is_empty() || self.quarantine_has(chunk) {
+            let (silver, options) = (&self.silver, &self.options);
             let written = write_changes(
-                &self.silver,
+                silver,
                 &plan.silver,
-                &self.options,
+                options,
                 &self.lake,
                 write::silver_pieces,
                 write::silver_ranges,
-            )
-            .await?;
+            );
+            let written = written.await?;
             let (added, removed) = (written.adds.len() as u64, written.removes.len() as u64);
-            landed = self.commit_silver(chunk.to, written, info).await?;
+            landed = self.commit_silver(chunk.to, written, info(chunk, &plan)).await?;
             if let Landed::At(version) = landed {
                 report.version = Some(version);
                 report.commits += 1;
@@ -174,6 +150,42 @@ impl Silver {
             count(report, &plan);
         }
         Ok(landed)
+    }
+
+    /// The quarantine's commit is there already: this chunk's rows are in it.
+    fn quarantine_has(&self, chunk: &Chunk) -> bool {
+        self.quarantine.position().is_some_and(|position| position >= chunk.to)
+    }
+
+    pub(super) async fn plan(&self, chunk: &Chunk) -> Result<Plan> {
+        let (silver, quarantine) = (&self.silver, &self.quarantine);
+        let rules = &self.options.rules;
+        plan(
+            &self.bronze,
+            chunk,
+            rules,
+            silver,
+            quarantine,
+            self.quarantine_has(chunk),
+        )
+        .await
+    }
+
+    pub(super) async fn commit_quarantine(&mut self, chunk: &Chunk, plan: &Plan) -> Result<Landed> {
+        let (quarantine, options) = (&self.quarantine, &self.options);
+        let written = write_changes(
+            quarantine,
+            &plan.quarantine,
+            options,
+            &self.lake,
+            write::quarantine_pieces,
+            write::quarantine_ranges,
+        );
+        let written = written.await?;
+        let info = info(chunk, plan);
+        self.quarantine
+            .commit(chunk.to, written.adds, written.removes, info)
+            .await
     }
 
     async fn commit_silver(&mut self, to: u64, written: Written, mut info: Map<String, Value>) -> Result<Landed> {
