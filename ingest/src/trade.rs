@@ -296,6 +296,14 @@ mod tests {
         assert_eq!(key, b"binance-spot:BTC-USDT");
     }
 
+    #[test]
+    fn every_ascii_character_survives_the_encoder() {
+        let text: String = (0..=127_u8).map(char::from).collect();
+        let mut out = Vec::new();
+        write_string(&mut out, &text);
+        assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+    }
+
     proptest! {
         #[test]
         fn any_text_survives_the_encoder(text in any::<String>()) {

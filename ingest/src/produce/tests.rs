@@ -86,8 +86,13 @@ impl Running {
     }
 }
 
-/// Every record of the topic: key -> partition, and (symbol, trade id) -> how often.
-fn stored(mock: &Mock) -> (BTreeMap<String, BTreeSet<i32>>, BTreeMap<(String, String), usize>) {
+/// Key -> partitions that hold it.
+type Keys = BTreeMap<String, BTreeSet<i32>>;
+/// (symbol, trade id) -> how often.
+type Ids = BTreeMap<(String, String), usize>;
+
+/// Every record of the topic.
+fn stored(mock: &Mock) -> (Keys, Ids) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", mock.bootstrap_servers())
         .set("group.id", "test")

@@ -1,7 +1,7 @@
 //! Kafka -> bronze against Apache Kafka: what only the real broker does. `TICKLAKE_TEST_KAFKA` is its address; without it these tests fail.
 //! librdkafka's mock cluster cannot stand in: it never answers the admin call that tells a topic's id.
 
-#![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -22,3 +22,5 @@ mod kills;
 mod lost_positions;
 
 mod transactions;
+
+mod produce;

@@ -11,10 +11,7 @@ use ticklake_ingest::produce::{self, ProduceOptions, ProduceReport};
 use ticklake_sql::Clock;
 use tokio_util::sync::CancellationToken;
 
-fn brokers() -> String {
-    std::env::var("TICKLAKE_TEST_KAFKA")
-        .expect("TICKLAKE_TEST_KAFKA names the broker: tests/services/kafka.sh start DIR")
-}
+use crate::topics::brokers;
 
 fn unique_topic(name: &str) -> String {
     format!("{name}-{}-{}", std::process::id(), Clock::system().now_us())
