@@ -45,7 +45,7 @@ class Role:
 
     def check(self):
         if self.process.poll() is not None:
-            raise SystemExit(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
 
     def tail(self):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
