@@ -3,6 +3,7 @@
 //! The query runs on its own runtime and hands frames over a bounded channel; when the client goes away, the deadline
 //! passes or someone cancels, the task ends and with it everything that it holds.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -59,15 +60,28 @@ pub struct Query {
 
 pub fn start(query: Query, queries: &Handle, versions: String) -> Frames {
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
+    let (end, ended) = oneshot::channel();
     query.engine.status.stream_opened();
-    queries.spawn(run(query, sender));
+    queries.spawn(run(query, sender, end));
+    let frames = ReceiverStream::new(receiver).chain(futures::stream::once(ended).filter_map(|end| ready(last(end))));
     Frames {
-        stream: Box::pin(ReceiverStream::new(receiver)),
+        stream: Box::pin(frames),
         versions,
     }
 }
 
-async fn run(query: Query, sender: mpsc::Sender<Result<FlightData, Status>>) {
+/// How a query ended goes beside the frames: a full channel must not turn an error into a shorter result.
+type End = Result<(), Status>;
+
+fn last(end: Result<End, oneshot::error::RecvError>) -> Option<Result<FlightData, Status>> {
+    match end {
+        Ok(Ok(())) => None,
+        Ok(Err(status)) => Some(Err(status)),
+        Err(_) => Some(Err(Status::internal("the query ended without saying why; try again"))),
+    }
+}
+
+async fn run(query: Query, sender: mpsc::Sender<Result<FlightData, Status>>, end: oneshot::Sender<End>) {
     let ending = Ending {
         engine: query.engine.clone(),
         query_id: query.query_id.clone(),
@@ -81,19 +95,16 @@ async fn run(query: Query, sender: mpsc::Sender<Result<FlightData, Status>>) {
         () = tokio::time::sleep_until(deadline.into()) => Err(Error::Deadline(limit)),
         outcome = send_all => outcome,
     };
-    match outcome {
-        Ok(rows) => tracing::debug!(
-            query_id = ending.query_id,
-            rows,
-            elapsed_ms = started.elapsed().as_millis(),
-            "query"
-        ),
-        Err(error) => {
-            let status = ending.engine.fail(error);
-            // A reader that stopped reading is not waited for.
-            let _ = sender.try_send(Err(status));
+    let outcome = match outcome {
+        Ok(frames) => {
+            let elapsed_ms = started.elapsed().as_millis();
+            tracing::debug!(query_id = ending.query_id, frames, elapsed_ms, "query");
+            Ok(())
         }
-    }
+        Err(error) => Err(ending.engine.fail(error)),
+    };
+    // Nobody listens where the client went away.
+    let _ = end.send(outcome);
 }
 
 /// Gives back what `running` and the counters hold, however the task ends.
