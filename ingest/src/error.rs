@@ -22,6 +22,12 @@ pub enum Error {
         #[source]
         source: KafkaError,
     },
+    #[error("no Kafka broker answers at {brokers}; start it, or correct the address (--bootstrap-servers)")]
+    Unreachable {
+        brokers: String,
+        #[source]
+        source: KafkaError,
+    },
     #[error("{what} {}", path.display())]
     File {
         what: &'static str,
@@ -45,7 +51,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) | Error::KafkaOption { .. } => ErrorKind::Invalid,
-            Error::Kafka { .. } => ErrorKind::Retry,
+            Error::Kafka { .. } | Error::Unreachable { .. } => ErrorKind::Retry,
             Error::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Error::File { .. } => ErrorKind::Invalid,
             Error::Session { .. } | Error::LostPositions { .. } => ErrorKind::Data,

@@ -66,11 +66,9 @@ async fn find(admin: &Arc<AdminClient<QuietContext>>, options: &ProduceOptions) 
     let listing = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(None, timeout)).await;
     let metadata = listing
         .map_err(|error| Error::Internal(format!("listing topics ended abruptly: {error}")))?
-        .map_err(|source| {
-            options.kafka.error(
-                "cannot reach the Kafka broker (is it running, and is the address right?)",
-                source,
-            )
+        .map_err(|source| Error::Unreachable {
+            brokers: options.kafka.bootstrap_servers.clone(),
+            source,
         })?;
     let topic = metadata.topics().iter().find(|topic| topic.name() == options.topic);
     Ok(topic
