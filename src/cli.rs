@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use toml::Value;
 
+use crate::config::Overrides;
 use crate::config::env::list;
 use crate::config::settings::LogFormat;
-use crate::config::Overrides;
 
 /// Exchange trades into an open lakehouse, served over Arrow Flight SQL.
 #[derive(Debug, Parser)]
@@ -315,7 +315,9 @@ impl Cli {
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);
             }
-            Command::Dlq(DlqArgs { command: DlqCommand::List(args) }) => args.lake.put(&mut over),
+            Command::Dlq(DlqArgs {
+                command: DlqCommand::List(args),
+            }) => args.lake.put(&mut over),
             Command::Config(_) => {}
         }
         over
@@ -330,7 +332,11 @@ impl LakeArgs {
 
 impl KafkaArgs {
     fn put(&self, over: &mut Overrides) {
-        over.flag("kafka.bootstrap_servers", "--bootstrap-servers", self.bootstrap_servers.clone());
+        over.flag(
+            "kafka.bootstrap_servers",
+            "--bootstrap-servers",
+            self.bootstrap_servers.clone(),
+        );
         over.flag("kafka.topic", "--topic", self.topic.clone());
     }
 }
@@ -340,7 +346,11 @@ impl FeedArgs {
         over.flag("feed.name", "--feed", self.feed.clone());
         over.flag("feed.symbols", "--symbols", self.symbols.as_deref().map(list));
         over.flag("feed.rate", "--rate", self.rate.map(i64::from));
-        over.flag("feed.seed", "--seed", self.seed.and_then(|seed| i64::try_from(seed).ok()).map(Value::Integer));
+        over.flag(
+            "feed.seed",
+            "--seed",
+            self.seed.and_then(|seed| i64::try_from(seed).ok()).map(Value::Integer),
+        );
         over.flag("feed.url", "--feed-url", self.feed_url.clone());
         over.flag("feed.real_time", "--real-time", self.real_time.then_some(true));
     }
@@ -355,6 +365,10 @@ impl IngestArgs {
         over.flag("ingest.commit_rows", "--commit-rows", self.commit_rows.map(i64::from));
         over.flag("ingest.commit_bytes", "--commit-bytes", self.commit_bytes.clone());
         over.flag("ingest.commit_age", "--commit-age", self.commit_age.clone());
-        over.flag("ingest.on_lost_position", "--on-lost-position", self.on_lost_position.clone());
+        over.flag(
+            "ingest.on_lost_position",
+            "--on-lost-position",
+            self.on_lost_position.clone(),
+        );
     }
 }

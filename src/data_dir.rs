@@ -30,8 +30,12 @@ impl DataDir {
         let path = PathBuf::from(path);
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make the folder {}; choose another --data-dir", path.display()))?;
-        let lock = File::create(path.join(LOCK))
-            .with_context(|| format!("cannot write in the folder {}; choose another --data-dir", path.display()))?;
+        let lock = File::create(path.join(LOCK)).with_context(|| {
+            format!(
+                "cannot write in the folder {}; choose another --data-dir",
+                path.display()
+            )
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => anyhow::bail!(

@@ -15,8 +15,17 @@ use ticklake_sql::{Lake, TableName};
 use crate::cli::{DlqListArgs, ReportFormat};
 
 /// What is listed; the table has more.
-const COLUMNS: [&str; 9] =
-    ["ingested_at", "topic", "partition", "offset", "error_class", "error", "key", "payload_bytes", "payload"];
+const COLUMNS: [&str; 9] = [
+    "ingested_at",
+    "topic",
+    "partition",
+    "offset",
+    "error_class",
+    "error",
+    "key",
+    "payload_bytes",
+    "payload",
+];
 /// Characters of a payload in a printed table; json has all that the lake kept.
 const SHOWN_CHARACTERS: usize = 60;
 
@@ -30,11 +39,16 @@ pub async fn list(args: &DlqListArgs, lake: &Lake) -> anyhow::Result<()> {
     let batches = rows.collect().await.context("cannot read bronze.dead_letters")?;
     match args.format {
         ReportFormat::Table => {
-            let shown = batches.iter().map(|batch| readable(batch, SHOWN_CHARACTERS)).collect::<Result<Vec<_>, _>>()?;
+            let shown = batches
+                .iter()
+                .map(|batch| readable(batch, SHOWN_CHARACTERS))
+                .collect::<Result<Vec<_>, _>>()?;
             println!("{}", pretty_format_batches(&shown)?);
         }
         ReportFormat::Json => {
-            let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(std::io::stdout());
+            let mut writer = WriterBuilder::new()
+                .with_explicit_nulls(true)
+                .build::<_, LineDelimited>(std::io::stdout());
             for batch in &batches {
                 writer.write(&readable(batch, usize::MAX)?)?;
             }
@@ -60,7 +74,10 @@ fn select(mut rows: DataFrame, args: &DlqListArgs) -> anyhow::Result<DataFrame> 
         col("partition").sort(true, false),
         col("offset").sort(false, false),
     ];
-    Ok(rows.sort(newest_first)?.limit(0, Some(args.limit))?.select_columns(&COLUMNS)?)
+    Ok(rows
+        .sort(newest_first)?
+        .limit(0, Some(args.limit))?
+        .select_columns(&COLUMNS)?)
 }
 
 /// `batch` with its binary columns as text of at most `limit` characters.
@@ -68,13 +85,20 @@ fn readable(batch: &RecordBatch, limit: usize) -> anyhow::Result<RecordBatch> {
     let mut fields = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if !matches!(field.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView) {
+        if !matches!(
+            field.data_type(),
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+        ) {
             fields.push(field.clone());
             columns.push(column.clone());
             continue;
         }
         let bytes = cast(column, &DataType::Binary)?;
-        let texts: StringArray = bytes.as_binary::<i32>().iter().map(|value| value.map(|value| text(value, limit))).collect();
+        let texts: StringArray = bytes
+            .as_binary::<i32>()
+            .iter()
+            .map(|value| value.map(|value| text(value, limit)))
+            .collect();
         fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
         columns.push(Arc::new(texts));
     }

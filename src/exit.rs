@@ -49,9 +49,21 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause.is::<Usage>()
-            || invalid(cause.downcast_ref::<ticklake_sql::Error>().map(ticklake_sql::Error::kind))
-            || invalid(cause.downcast_ref::<ticklake_ingest::Error>().map(ticklake_ingest::Error::kind))
-            || invalid(cause.downcast_ref::<ticklake_engine::Error>().map(ticklake_engine::Error::kind))
+            || invalid(
+                cause
+                    .downcast_ref::<ticklake_sql::Error>()
+                    .map(ticklake_sql::Error::kind),
+            )
+            || invalid(
+                cause
+                    .downcast_ref::<ticklake_ingest::Error>()
+                    .map(ticklake_ingest::Error::kind),
+            )
+            || invalid(
+                cause
+                    .downcast_ref::<ticklake_engine::Error>()
+                    .map(ticklake_engine::Error::kind),
+            )
             || matches!(cause.downcast_ref(), Some(ticklake_flight_server::Error::Config(_)))
     })
 }

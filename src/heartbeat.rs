@@ -32,7 +32,13 @@ pub struct Heartbeat {
 impl Heartbeat {
     pub fn start(lake: &Lake, role: &'static str, stages: Vec<Stage>) -> Self {
         let stop = CancellationToken::new();
-        let beat = Beat { lake: lake.clone(), role, instance: instance(), started_us: lake.clock().now_us(), stages };
+        let beat = Beat {
+            lake: lake.clone(),
+            role,
+            instance: instance(),
+            started_us: lake.clock().now_us(),
+            stages,
+        };
         let task = tokio::spawn(beat.run(stop.clone()));
         Self { stop, task }
     }
@@ -80,7 +86,11 @@ impl Beat {
     }
 
     fn content(&self, stopped: bool) -> Value {
-        let stages: Map<String, Value> = self.stages.iter().map(|(name, stage)| ((*name).to_owned(), stage())).collect();
+        let stages: Map<String, Value> = self
+            .stages
+            .iter()
+            .map(|(name, stage)| ((*name).to_owned(), stage()))
+            .collect();
         json!({
             "role": self.role,
             "instance": self.instance,
@@ -96,7 +106,10 @@ impl Beat {
         let oldest = self.lake.clock().now() - KEPT;
         let files: Vec<_> = store.list(Some(&Path::from(FOLDER))).try_collect().await?;
         for file in files {
-            let ours = file.location.filename().is_some_and(|name| name.starts_with(&format!("{}-", self.role)));
+            let ours = file
+                .location
+                .filename()
+                .is_some_and(|name| name.starts_with(&format!("{}-", self.role)));
             if ours && file.last_modified < oldest {
                 store.delete(&file.location).await?;
             }
@@ -108,6 +121,15 @@ impl Beat {
 /// This process among others of its role: host and process number.
 fn instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
-    format!("{}-{}", if host.is_empty() { "host" } else { &host }, std::process::id())
+    let host: String = host
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(40)
+        .collect();
+    format!(
+        "{}-{}",
+        if host.is_empty() { "host" } else { &host },
+        std::process::id()
+    )
 }

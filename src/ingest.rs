@@ -21,7 +21,10 @@ pub async fn run(settings: &Settings, until_latest: bool) -> anyhow::Result<()> 
     heartbeat.stop().await;
     let report = ended?;
     if until_latest {
-        println!("{} records: {} rows, {} dead letters, {} commits", report.records, report.rows, report.dead_letters, report.commits);
+        println!(
+            "{} records: {} rows, {} dead letters, {} commits",
+            report.records, report.rows, report.dead_letters, report.commits
+        );
     }
     Ok(())
 }

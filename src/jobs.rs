@@ -30,7 +30,10 @@ fn every(key: &str, text: &str) -> anyhow::Result<Every> {
 }
 
 fn gold_options(settings: &JobSettings) -> impl Iterator<Item = GoldOptions> {
-    settings.intervals.iter().map(|interval| GoldOptions { interval: interval.clone(), ..GoldOptions::default() })
+    settings.intervals.iter().map(|interval| GoldOptions {
+        interval: interval.clone(),
+        ..GoldOptions::default()
+    })
 }
 
 /// `ticklake run`: the jobs until a signal comes.
@@ -64,12 +67,17 @@ pub async fn refresh(settings: &Settings, layer: Option<Layer>) -> anyhow::Resul
 }
 
 async fn refresh_silver(lake: &Lake) -> anyhow::Result<RefreshReport> {
-    Ok(Silver::open(lake.clone(), SilverOptions::default()).await?.refresh().await?)
+    Ok(Silver::open(lake.clone(), SilverOptions::default())
+        .await?
+        .refresh()
+        .await?)
 }
 
 #[allow(clippy::print_stdout)]
 fn tell(report: &RefreshReport) {
-    let version = report.version.map_or("no new version".to_owned(), |version| format!("version {version}"));
+    let version = report
+        .version
+        .map_or("no new version".to_owned(), |version| format!("version {version}"));
     println!(
         "{}: {} rows in, {} out, {} quarantined, {} repeats, {version}",
         report.table, report.rows_in, report.rows_out, report.quarantined, report.repeats

@@ -38,7 +38,10 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<()> {
     let settings = config::load(cli.config.as_deref(), &cli.overrides())?;
-    let is_role = matches!(cli.command, Command::Produce(_) | Command::Ingest(_) | Command::Run(_) | Command::Serve(_));
+    let is_role = matches!(
+        cli.command,
+        Command::Produce(_) | Command::Ingest(_) | Command::Run(_) | Command::Serve(_)
+    );
     logs::init(&settings.log, is_role)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -51,9 +54,9 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
-            Command::Dlq(DlqArgs { command: DlqCommand::List(args) }) => {
-                dlq::list(&args, &options::lake(&settings, Durability::Sync)?).await
-            }
+            Command::Dlq(DlqArgs {
+                command: DlqCommand::List(args),
+            }) => dlq::list(&args, &options::lake(&settings, Durability::Sync)?).await,
             Command::Config(args) => config_command::run(args.command, &settings),
         }
     })

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ticklake_flight_server::{Secret, ServerOptions};
 use ticklake_ingest::bronze::BronzeOptions;
 use ticklake_ingest::feed::{BinanceOptions, FeedOptions, ReplayOptions, SimOptions};
-use ticklake_flight_server::{Secret, ServerOptions};
 use ticklake_ingest::kafka::KafkaOptions;
 use ticklake_ingest::produce::ProduceOptions;
 use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
@@ -26,7 +26,11 @@ pub fn lake(settings: &Settings, auto_durability: Durability) -> anyhow::Result<
         DurabilitySetting::Sync => Durability::Sync,
         DurabilitySetting::Os => Durability::Os,
     };
-    let options = LakeOptions { storage: storage(&settings.storage), durability, ..LakeOptions::default() };
+    let options = LakeOptions {
+        storage: storage(&settings.storage),
+        durability,
+        ..LakeOptions::default()
+    };
     Ok(Lake::open(&settings.lake_uri(), options, Clock::system())?)
 }
 
@@ -54,7 +58,11 @@ fn storage(settings: &StorageSettings) -> BTreeMap<String, String> {
 pub fn kafka(settings: &Settings) -> KafkaOptions {
     let configured = &settings.kafka.bootstrap_servers;
     KafkaOptions {
-        bootstrap_servers: if configured.is_empty() { DEFAULT_BROKER.to_owned() } else { configured.clone() },
+        bootstrap_servers: if configured.is_empty() {
+            DEFAULT_BROKER.to_owned()
+        } else {
+            configured.clone()
+        },
         librdkafka: settings.kafka.librdkafka.clone(),
     }
 }
@@ -69,7 +77,10 @@ pub fn bronze(settings: &Settings, until_latest: bool) -> anyhow::Result<BronzeO
         commit_rows: u64::from(ingest.commit_rows),
         commit_bytes: ingest.commit_bytes.0,
         commit_age: ingest.commit_age.0,
-        on_lost_position: ingest.on_lost_position.parse().map_err(|error: ticklake_ingest::Error| Usage(error.to_string()))?,
+        on_lost_position: ingest
+            .on_lost_position
+            .parse()
+            .map_err(|error: ticklake_ingest::Error| Usage(error.to_string()))?,
         until_latest,
         ..BronzeOptions::default()
     })
@@ -82,21 +93,42 @@ pub fn feed(settings: &Settings) -> anyhow::Result<FeedOptions> {
     let feed = &settings.feed;
     let (symbols, name) = (feed.symbols.clone(), feed.name.as_str());
     let options = match name.split_once('=') {
-        Some(("replay", file)) => {
-            FeedOptions::Replay(ReplayOptions { symbols, real_time: feed.real_time, ..ReplayOptions::new(file) })
-        }
-        None if name == "sim" => FeedOptions::Sim(SimOptions { symbols, rate: feed.rate, seed: feed.seed, ..SimOptions::default() }),
+        Some(("replay", file)) => FeedOptions::Replay(ReplayOptions {
+            symbols,
+            real_time: feed.real_time,
+            ..ReplayOptions::new(file)
+        }),
+        None if name == "sim" => FeedOptions::Sim(SimOptions {
+            symbols,
+            rate: feed.rate,
+            seed: feed.seed,
+            ..SimOptions::default()
+        }),
         None if name == "binance" => {
             let defaults = BinanceOptions::default();
             FeedOptions::Binance(BinanceOptions {
-                symbols: if symbols.is_empty() { defaults.symbols.clone() } else { symbols },
-                ws_url: if feed.url.is_empty() { defaults.ws_url.clone() } else { feed.url.clone() },
+                symbols: if symbols.is_empty() {
+                    defaults.symbols.clone()
+                } else {
+                    symbols
+                },
+                ws_url: if feed.url.is_empty() {
+                    defaults.ws_url.clone()
+                } else {
+                    feed.url.clone()
+                },
                 ..defaults
             })
         }
         _ => {
-            let near = nearest(name, FEEDS.into_iter()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            return Err(Usage(format!("feed.name {name:?} is no feed; there are {}{near}", FEEDS.join(", "))).into());
+            let near = nearest(name, FEEDS.into_iter())
+                .map(|near| format!("; did you mean {near}?"))
+                .unwrap_or_default();
+            return Err(Usage(format!(
+                "feed.name {name:?} is no feed; there are {}{near}",
+                FEEDS.join(", ")
+            ))
+            .into());
         }
     };
     options.check().map_err(|error| Usage(sentence(&error.into())))?;
@@ -119,7 +151,11 @@ pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
     let serve = &settings.serve;
     let key = serve.signing_key.as_bytes();
     if !key.is_empty() && key.len() < MIN_KEY_BYTES {
-        return Err(Usage(format!("serve.signing_key has {} characters; give it {MIN_KEY_BYTES} or more", key.len())).into());
+        return Err(Usage(format!(
+            "serve.signing_key has {} characters; give it {MIN_KEY_BYTES} or more",
+            key.len()
+        ))
+        .into());
     }
     Ok(ServerOptions {
         insecure: serve.insecure,

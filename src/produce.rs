@@ -19,7 +19,11 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         true => {
             let lake = options::lake(settings, Durability::Sync)?;
             let shown = status.clone();
-            Some(Heartbeat::start(&lake, "produce", vec![("produce", Arc::new(move || shown.snapshot()))]))
+            Some(Heartbeat::start(
+                &lake,
+                "produce",
+                vec![("produce", Arc::new(move || shown.snapshot()))],
+            ))
         }
         false => None,
     };

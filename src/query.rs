@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arrow::csv::WriterBuilder as CsvBuilder;
+use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{LineDelimited, WriterBuilder as JsonBuilder};
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches_with_schema;
-use arrow::datatypes::SchemaRef;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
@@ -35,11 +35,16 @@ struct Refused {
 pub async fn run(args: QueryArgs, settings: &QuerySettings) -> anyhow::Result<()> {
     let server = &settings.server;
     let mut client = connect(&args, settings).await?;
-    let info = client.execute(args.sql, None).await.map_err(|error| plain(server, error.into()))?;
+    let info = client
+        .execute(args.sql, None)
+        .await
+        .map_err(|error| plain(server, error))?;
     let mut output = None;
     for endpoint in info.endpoint {
-        let ticket = endpoint.ticket.context("the server sent an endpoint without a ticket")?;
-        let mut rows = client.do_get(ticket).await.map_err(|error| plain(server, error.into()))?;
+        let ticket = endpoint
+            .ticket
+            .context("the server sent an endpoint without a ticket")?;
+        let mut rows = client.do_get(ticket).await.map_err(|error| plain(server, error))?;
         while let Some(batch) = rows.try_next().await.map_err(|error| plain(server, error))? {
             let output = match &mut output {
                 Some(output) => output,
@@ -63,7 +68,11 @@ pub async fn run(args: QueryArgs, settings: &QuerySettings) -> anyhow::Result<()
 
 async fn connect(args: &QueryArgs, settings: &QuerySettings) -> anyhow::Result<FlightSqlServiceClient<Channel>> {
     let server = &settings.server;
-    let uri = if server.contains("://") { server.clone() } else { format!("http://{server}") };
+    let uri = if server.contains("://") {
+        server.clone()
+    } else {
+        format!("http://{server}")
+    };
     let endpoint = Endpoint::from_shared(uri)
         .map_err(|_| Usage(format!("{server:?} is no server address; write --server HOST:PORT")))?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -75,13 +84,18 @@ async fn connect(args: &QueryArgs, settings: &QuerySettings) -> anyhow::Result<F
     let inner = FlightServiceClient::new(channel).max_decoding_message_size(usize::MAX);
     let mut client = FlightSqlServiceClient::new_from_inner(inner);
     for header in &args.headers {
-        let (key, value) = header.split_once('=').ok_or_else(|| Usage(format!("--header {header:?} is not KEY=VALUE")))?;
+        let (key, value) = header
+            .split_once('=')
+            .ok_or_else(|| Usage(format!("--header {header:?} is not KEY=VALUE")))?;
         client.set_header(key.trim().to_lowercase(), value);
     }
     if !settings.token.is_empty() {
         client.set_token(settings.token.clone());
     } else if !settings.user.is_empty() {
-        client.handshake(&settings.user, &settings.password).await.map_err(|error| plain(server, error.into()))?;
+        client
+            .handshake(&settings.user, &settings.password)
+            .await
+            .map_err(|error| plain(server, error))?;
     }
     Ok(client)
 }
@@ -100,7 +114,12 @@ fn plain(server: &str, error: arrow_flight::error::FlightError) -> anyhow::Error
     while let Some(inner) = cause {
         if let Some(status) = inner.downcast_ref::<tonic::Status>() {
             let message = status.message().to_owned();
-            return Refused { server: server.to_owned(), code: status.code(), message }.into();
+            return Refused {
+                server: server.to_owned(),
+                code: status.code(),
+                message,
+            }
+            .into();
         }
         cause = inner.source();
     }
@@ -118,7 +137,9 @@ fn settle(written: anyhow::Result<()>) -> anyhow::Result<bool> {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
             || cause.to_string().contains("Broken pipe")
     })
 }
@@ -127,7 +148,13 @@ type Out = std::io::BufWriter<std::io::Stdout>;
 
 /// One writer per format, on stdout.
 enum Output {
-    Table { schema: SchemaRef, held: Vec<RecordBatch>, rows: usize, printed: bool, out: Out },
+    Table {
+        schema: SchemaRef,
+        held: Vec<RecordBatch>,
+        rows: usize,
+        printed: bool,
+        out: Out,
+    },
     Csv(Box<arrow::csv::Writer<Out>>),
     Json(Box<arrow::json::Writer<Out, LineDelimited>>),
     Arrow(Box<StreamWriter<Out>>),
@@ -137,7 +164,13 @@ impl Output {
     fn new(format: OutputFormat, schema: SchemaRef) -> anyhow::Result<Self> {
         let out = std::io::BufWriter::new(std::io::stdout());
         Ok(match format {
-            OutputFormat::Table => Self::Table { schema, held: Vec::new(), rows: 0, printed: false, out },
+            OutputFormat::Table => Self::Table {
+                schema,
+                held: Vec::new(),
+                rows: 0,
+                printed: false,
+                out,
+            },
             OutputFormat::Csv => {
                 let mut writer = CsvBuilder::new().with_header(true).build(out);
                 // The header stands even where there are no rows.
@@ -166,7 +199,13 @@ impl Output {
     }
 
     fn print_table(&mut self) -> anyhow::Result<()> {
-        if let Self::Table { schema, held, rows, printed, out } = self
+        if let Self::Table {
+            schema,
+            held,
+            rows,
+            printed,
+            out,
+        } = self
             && (*rows > 0 || !*printed)
         {
             writeln!(out, "{}", pretty_format_batches_with_schema(schema.clone(), held)?)?;

@@ -2,7 +2,7 @@
 //!
 //! A variable's text takes the type that the key's default has; lists are separated by commas.
 
-use toml::{Table, Value};
+use toml::Value;
 
 use super::flags::Overrides;
 use super::{ConfigError, keys};
@@ -70,12 +70,24 @@ pub fn read_aws(variables: impl Iterator<Item = (String, String)>) -> Overrides 
 fn typed(name: &str, text: String, default: &Value) -> Result<Value, ConfigError> {
     let wrong = |what: &str| {
         let message = format!("{text:?} is not {what}");
-        Err(ConfigError::Value { key: name.to_owned(), origin: "the environment".to_owned(), message })
+        Err(ConfigError::Value {
+            key: name.to_owned(),
+            origin: "the environment".to_owned(),
+            message,
+        })
     };
     match default {
-        Value::Integer(_) => text.trim().parse().map(Value::Integer).or_else(|_| wrong("a whole number")),
+        Value::Integer(_) => text
+            .trim()
+            .parse()
+            .map(Value::Integer)
+            .or_else(|_| wrong("a whole number")),
         Value::Float(_) => text.trim().parse().map(Value::Float).or_else(|_| wrong("a number")),
-        Value::Boolean(_) => text.trim().parse().map(Value::Boolean).or_else(|_| wrong("true or false")),
+        Value::Boolean(_) => text
+            .trim()
+            .parse()
+            .map(Value::Boolean)
+            .or_else(|_| wrong("true or false")),
         Value::Array(_) => Ok(list(&text)),
         _ => Ok(Value::String(text)),
     }
@@ -90,11 +102,17 @@ pub fn list(text: &str) -> Value {
 fn unknown(name: &str, path: &str) -> ConfigError {
     let nearest = keys::nearest_path(path).or_else(|| keys::nearest_path(&path.replacen('_', ".", 1)));
     let nearest = nearest.map(|path| format!("{PREFIX}{}", path.replace('.', "__").to_uppercase()));
-    ConfigError::UnknownKey { key: name.to_owned(), origin: "the environment".to_owned(), nearest }
+    ConfigError::UnknownKey {
+        key: name.to_owned(),
+        origin: "the environment".to_owned(),
+        nearest,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use toml::Table;
+
     use super::*;
 
     fn layer(pairs: &[(&str, &str)]) -> Result<Table, ConfigError> {

@@ -9,9 +9,17 @@ pub enum ConfigError {
     #[error("the configuration file {} is not TOML: {message}", path.display())]
     Syntax { path: PathBuf, message: String },
     #[error("unknown key {key} in {origin}{}", hint(nearest))]
-    UnknownKey { key: String, origin: String, nearest: Option<String> },
+    UnknownKey {
+        key: String,
+        origin: String,
+        nearest: Option<String>,
+    },
     #[error("{key} in {origin}: {message}")]
-    Value { key: String, origin: String, message: String },
+    Value {
+        key: String,
+        origin: String,
+        message: String,
+    },
 }
 
 fn hint(nearest: &Option<String>) -> String {

@@ -25,9 +25,14 @@ pub fn read(path: Option<&Path>) -> Result<Option<ConfigFile>, ConfigError> {
         Err(source) => return Err(ConfigError::Read { path, source }),
     };
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+        let line = error
+            .span()
+            .map(|span| text[..span.start.min(text.len())].lines().count().max(1));
         let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        ConfigError::Syntax { path: path.clone(), message: format!("{place}{}", error.message().replace('\n', ", ")) }
+        ConfigError::Syntax {
+            path: path.clone(),
+            message: format!("{place}{}", error.message().replace('\n', ", ")),
+        }
     })?;
     keys::check(&table, &path.display().to_string())?;
     Ok(Some(ConfigFile { path, table }))

@@ -26,7 +26,9 @@ impl Overrides {
             Some(option) => vec!["kafka", "librdkafka", option],
             None => path.split('.').collect(),
         };
-        let Some((last, sections)) = parts.split_last() else { return };
+        let Some((last, sections)) = parts.split_last() else {
+            return;
+        };
         let mut table = &mut self.table;
         for section in sections {
             let entry = table.entry(*section).or_insert_with(|| Value::Table(Table::new()));

@@ -56,11 +56,19 @@ fn check_table(layer: &Table, known: &Table, prefix: &str, origin: &str) -> Resu
             (Some(Value::Table(known)), Value::Table(inner)) => check_table(inner, known, &path, origin)?,
             (Some(Value::Table(_)), _) => {
                 let message = format!("is a section; write [{path}] and its keys below");
-                return Err(ConfigError::Value { key: path, origin: origin.to_owned(), message });
+                return Err(ConfigError::Value {
+                    key: path,
+                    origin: origin.to_owned(),
+                    message,
+                });
             }
             (Some(_), Value::Table(_)) => {
                 let message = "is a single value, not a section".to_owned();
-                return Err(ConfigError::Value { key: path, origin: origin.to_owned(), message });
+                return Err(ConfigError::Value {
+                    key: path,
+                    origin: origin.to_owned(),
+                    message,
+                });
             }
             (Some(_), _) => {}
         }
@@ -72,9 +80,17 @@ fn unknown(path: &str, siblings: &Table, prefix: &str, origin: &str) -> ConfigEr
     let name = path.rsplit('.').next().unwrap_or(path);
     let near = nearest(name, siblings.keys().map(String::as_str)).map(|near| join(prefix, near));
     // A right key in a wrong section is the other common slip.
-    let elsewhere = || paths(&catalogue(), "").into_iter().find(|known| known.rsplit('.').next() == Some(name));
+    let elsewhere = || {
+        paths(&catalogue(), "")
+            .into_iter()
+            .find(|known| known.rsplit('.').next() == Some(name))
+    };
     let nearest = near.or_else(elsewhere).or_else(|| nearest_path(path));
-    ConfigError::UnknownKey { key: path.to_owned(), origin: origin.to_owned(), nearest }
+    ConfigError::UnknownKey {
+        key: path.to_owned(),
+        origin: origin.to_owned(),
+        nearest,
+    }
 }
 
 pub fn nearest_path(path: &str) -> Option<String> {
@@ -85,14 +101,23 @@ pub fn nearest_path(path: &str) -> Option<String> {
 /// The candidate with the fewest edits, none where all are far off.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, candidate)| *distance <= MAX_DISTANCE.min(candidate.len().max(2) - 1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
 fn join(prefix: &str, key: &str) -> String {
-    if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+    if prefix.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{prefix}.{key}")
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,11 @@ use super::{ConfigError, Overrides, Settings, env, file, keys};
 
 /// Reads the file and the environment and puts `flags` on top.
 pub fn load(path: Option<&Path>, flags: &Overrides) -> Result<Settings, ConfigError> {
-    stack(path, std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))), flags)
+    stack(
+        path,
+        std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?))),
+        flags,
+    )
 }
 
 fn stack(
@@ -32,7 +36,11 @@ fn stack(
         let set_by = flags.origins.get(&key).or_else(|| env.origins.get(&key)).cloned();
         let in_file = || file.as_ref().map(|file| file.path.display().to_string());
         let origin = set_by.or_else(in_file).unwrap_or_else(|| "the defaults".to_owned());
-        ConfigError::Value { key, origin, message: error.inner().message().trim().replace('\n', ", ") }
+        ConfigError::Value {
+            key,
+            origin,
+            message: error.inner().message().trim().replace('\n', ", "),
+        }
     })
 }
 
@@ -62,14 +70,20 @@ mod tests {
         for (key, value) in flags {
             overrides.flag(key, "--flag", Some(*value));
         }
-        let variables = variables.iter().map(|(name, text)| (name.to_string(), text.to_string()));
+        let variables = variables
+            .iter()
+            .map(|(name, text)| (name.to_string(), text.to_string()));
         stack(Some(path.path()), variables, &overrides)
     }
 
     #[test]
     fn flags_beat_variables_beat_the_file_beats_defaults() {
         let file = "[kafka]\ntopic = 'file'\npartitions = 3\n[ingest]\ncommit_age = '2s'\n[storage]\nregion = 'file'";
-        let variables = [("TICKLAKE_KAFKA__TOPIC", "env"), ("TICKLAKE_INGEST__COMMIT_BYTES", "1MB"), ("AWS_REGION", "aws")];
+        let variables = [
+            ("TICKLAKE_KAFKA__TOPIC", "env"),
+            ("TICKLAKE_INGEST__COMMIT_BYTES", "1MB"),
+            ("AWS_REGION", "aws"),
+        ];
         let settings = loaded(file, &variables, &[("kafka.topic", "flag")]).unwrap();
         assert_eq!(settings.kafka.topic, "flag");
         assert_eq!(settings.kafka.partitions, 3);
@@ -81,11 +95,23 @@ mod tests {
 
     #[test]
     fn a_bad_value_names_its_key_and_layer() {
-        let file = loaded("[ingest]\ncommit_age = '5 mss'", &[], &[]).unwrap_err().to_string();
-        assert!(file.starts_with("ingest.commit_age in ") && file.contains("did you mean \"ms\"?"), "{file}");
-        let variable = loaded("", &[("TICKLAKE_INGEST__COMMIT_BYTES", "5 mib2")], &[]).unwrap_err().to_string();
-        assert!(variable.starts_with("ingest.commit_bytes in TICKLAKE_INGEST__COMMIT_BYTES"), "{variable}");
-        let flag = loaded("", &[], &[("ingest.commit_age", "soon")]).unwrap_err().to_string();
+        let file = loaded("[ingest]\ncommit_age = '5 mss'", &[], &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            file.starts_with("ingest.commit_age in ") && file.contains("did you mean \"ms\"?"),
+            "{file}"
+        );
+        let variable = loaded("", &[("TICKLAKE_INGEST__COMMIT_BYTES", "5 mib2")], &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            variable.starts_with("ingest.commit_bytes in TICKLAKE_INGEST__COMMIT_BYTES"),
+            "{variable}"
+        );
+        let flag = loaded("", &[], &[("ingest.commit_age", "soon")])
+            .unwrap_err()
+            .to_string();
         assert!(flag.starts_with("ingest.commit_age in --flag"), "{flag}");
         let number = loaded("[kafka]\npartitions = 'ten'", &[], &[]).unwrap_err().to_string();
         assert!(number.starts_with("kafka.partitions in "), "{number}");

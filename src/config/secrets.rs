@@ -6,7 +6,16 @@ use toml::{Table, Value};
 const MASK: &str = "***";
 
 /// Words in a key's name that make its value a secret. `access_key_id` alone is a name, not a secret.
-const SECRET_WORDS: &[&str] = &["password", "secret", "token", "credential", "jaas", "key.pem", "signing_key", "sasl.oauthbearer.config"];
+const SECRET_WORDS: &[&str] = &[
+    "password",
+    "secret",
+    "token",
+    "credential",
+    "jaas",
+    "key.pem",
+    "signing_key",
+    "sasl.oauthbearer.config",
+];
 
 /// `table` with every non-empty secret masked.
 pub fn masked(mut table: Table) -> Table {
@@ -14,7 +23,9 @@ pub fn masked(mut table: Table) -> Table {
         match value {
             Value::Table(inner) => *inner = masked(std::mem::take(inner)),
             Value::String(text) if !text.is_empty() && is_secret(key) => *text = MASK.to_owned(),
-            Value::Array(items) if is_secret(key) => items.iter_mut().for_each(|item| *item = Value::String(MASK.to_owned())),
+            Value::Array(items) if is_secret(key) => {
+                items.iter_mut().for_each(|item| *item = Value::String(MASK.to_owned()))
+            }
             _ => {}
         }
     }

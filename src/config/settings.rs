@@ -174,7 +174,10 @@ impl Settings {
 
 impl Default for LakeSettings {
     fn default() -> Self {
-        Self { uri: String::new(), durability: DurabilitySetting::Auto }
+        Self {
+            uri: String::new(),
+            durability: DurabilitySetting::Auto,
+        }
     }
 }
 
@@ -192,7 +195,14 @@ impl Default for KafkaSettings {
 
 impl Default for FeedSettings {
     fn default() -> Self {
-        Self { name: "sim".to_owned(), symbols: Vec::new(), rate: 1_000, seed: 1, url: String::new(), real_time: false }
+        Self {
+            name: "sim".to_owned(),
+            symbols: Vec::new(),
+            rate: 1_000,
+            seed: 1,
+            url: String::new(),
+            real_time: false,
+        }
     }
 }
 
@@ -237,7 +247,12 @@ impl Default for ServeSettings {
 impl Default for QuerySettings {
     fn default() -> Self {
         let empty = String::new();
-        Self { server: "127.0.0.1:50051".to_owned(), token: empty.clone(), user: empty.clone(), password: empty }
+        Self {
+            server: "127.0.0.1:50051".to_owned(),
+            token: empty.clone(),
+            user: empty.clone(),
+            password: empty,
+        }
     }
 }
 
@@ -253,6 +268,9 @@ impl Default for UpSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: String::new() }
+        Self {
+            format: LogFormat::Text,
+            filter: String::new(),
+        }
     }
 }

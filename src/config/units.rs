@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::keys::nearest;
 
-const DURATION_UNITS: &[&str] = &["us", "ms", "s", "sec", "seconds", "m", "min", "minutes", "h", "hours", "d", "days"];
+const DURATION_UNITS: &[&str] = &[
+    "us", "ms", "s", "sec", "seconds", "m", "min", "minutes", "h", "hours", "d", "days",
+];
 
 /// Decimal and binary multiples of a byte.
 const SIZE_UNITS: &[(&str, u64)] = &[
@@ -42,14 +44,16 @@ impl Span {
 }
 
 pub fn parse_span(text: &str) -> Result<Span, String> {
-    humantime::parse_duration(text.trim()).map(Span).map_err(|error| match error {
-        humantime::DurationError::UnknownUnit { unit, .. } if !unit.is_empty() => {
-            let hint = nearest(&unit, DURATION_UNITS.iter().copied()).unwrap_or("s");
-            format!("unknown unit {unit:?} in the duration {text:?}; did you mean {hint:?}?")
-        }
-        humantime::DurationError::NumberOverflow => format!("the duration {text:?} is too long"),
-        _ => format!("{text:?} is no duration; write a number with a unit, such as \"500ms\", \"5s\" or \"1h\""),
-    })
+    humantime::parse_duration(text.trim())
+        .map(Span)
+        .map_err(|error| match error {
+            humantime::DurationError::UnknownUnit { unit, .. } if !unit.is_empty() => {
+                let hint = nearest(&unit, DURATION_UNITS.iter().copied()).unwrap_or("s");
+                format!("unknown unit {unit:?} in the duration {text:?}; did you mean {hint:?}?")
+            }
+            humantime::DurationError::NumberOverflow => format!("the duration {text:?} is too long"),
+            _ => format!("{text:?} is no duration; write a number with a unit, such as \"500ms\", \"5s\" or \"1h\""),
+        })
 }
 
 pub fn parse_size(text: &str) -> Result<Size, String> {
@@ -58,16 +62,25 @@ pub fn parse_size(text: &str) -> Result<Size, String> {
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim();
     let Ok(number) = number.replace('_', "").parse::<u64>() else {
-        return Err(format!("{text:?} is no size; write a whole number with a unit, such as \"64KB\" or \"128MB\""));
+        return Err(format!(
+            "{text:?} is no size; write a whole number with a unit, such as \"64KB\" or \"128MB\""
+        ));
     };
     if unit.is_empty() {
-        return Err(format!("the size {text:?} has no unit; write for example \"{number}MB\" or \"{number}B\""));
+        return Err(format!(
+            "the size {text:?} has no unit; write for example \"{number}MB\" or \"{number}B\""
+        ));
     }
     let Some((_, factor)) = SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) else {
         let hint = nearest(unit, SIZE_UNITS.iter().map(|(name, _)| *name)).unwrap_or("MB");
-        return Err(format!("unknown unit {unit:?} in the size {text:?}; did you mean {hint:?}?"));
+        return Err(format!(
+            "unknown unit {unit:?} in the size {text:?}; did you mean {hint:?}?"
+        ));
     };
-    number.checked_mul(*factor).map(Size).ok_or_else(|| format!("the size {text:?} is too large"))
+    number
+        .checked_mul(*factor)
+        .map(Size)
+        .ok_or_else(|| format!("the size {text:?} is too large"))
 }
 
 impl fmt::Display for Span {
@@ -79,7 +92,10 @@ impl fmt::Display for Span {
 impl fmt::Display for Size {
     /// The largest unit that divides the size.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let best = SIZE_UNITS.iter().filter(|(_, factor)| self.0 >= *factor && self.0 % factor == 0).max_by_key(|(_, f)| *f);
+        let best = SIZE_UNITS
+            .iter()
+            .filter(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
+            .max_by_key(|(_, f)| *f);
         let (unit, factor) = best.copied().unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }
@@ -99,13 +115,19 @@ impl Serialize for Size {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnitText { what: "a duration with a unit, such as \"5s\"", parse: parse_span })
+        deserializer.deserialize_any(UnitText {
+            what: "a duration with a unit, such as \"5s\"",
+            parse: parse_span,
+        })
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnitText { what: "a size with a unit, such as \"128MB\"", parse: parse_size })
+        deserializer.deserialize_any(UnitText {
+            what: "a size with a unit, such as \"128MB\"",
+            parse: parse_size,
+        })
     }
 }
 

@@ -17,11 +17,16 @@ pub struct StorageUrl {
 
 /// `folder` must exist.
 pub fn storage_url(folder: &Path, file: &str) -> anyhow::Result<StorageUrl> {
-    let folder = folder.canonicalize().with_context(|| format!("cannot resolve the folder {}", folder.display()))?;
+    let folder = folder
+        .canonicalize()
+        .with_context(|| format!("cannot resolve the folder {}", folder.display()))?;
     if let Some(url) = plain_url(&folder.join(file)) {
         return Ok(StorageUrl { url, _link: None });
     }
-    let link = tempfile::Builder::new().prefix("ticklake-broker-").tempdir().context("cannot make a temporary folder")?;
+    let link = tempfile::Builder::new()
+        .prefix("ticklake-broker-")
+        .tempdir()
+        .context("cannot make a temporary folder")?;
     let alias: PathBuf = link.path().join("data");
     std::os::unix::fs::symlink(&folder, &alias).with_context(|| format!("cannot link to {}", folder.display()))?;
     let url = plain_url(&alias.join(file)).context("the temporary folder's name cannot be written as a URL")?;
@@ -48,7 +53,10 @@ mod tests {
             let storage = storage_url(&data, "broker.db").unwrap();
             let reached = PathBuf::from(storage.url.path().strip_prefix('/').unwrap());
             assert!(reached.is_absolute());
-            assert_eq!(reached.parent().unwrap().canonicalize().unwrap(), data.canonicalize().unwrap());
+            assert_eq!(
+                reached.parent().unwrap().canonicalize().unwrap(),
+                data.canonicalize().unwrap()
+            );
             assert_eq!(storage._link.is_some(), name != "plain", "{name}");
         }
     }

@@ -7,7 +7,8 @@ use tansu_broker::coordinator::group::Coordinator;
 use tansu_broker::{Error, service};
 use tansu_sans_io::Frame;
 use tansu_service::{
-    BytesFrameLayer, BytesFrameService, FrameRouteService, TcpBytesLayer, TcpBytesService, TcpContext, TcpContextLayer, TcpContextService,
+    BytesFrameLayer, BytesFrameService, FrameRouteService, TcpBytesLayer, TcpBytesService, TcpContext, TcpContextLayer,
+    TcpContextService,
 };
 use tansu_storage::Storage;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
@@ -47,7 +48,12 @@ where
 type Connection = TcpContextService<TcpBytesService<BytesFrameService<Gated<FrameRouteService<(), Error>>>, ()>>;
 
 /// The same stack as [`service::services`], with the gate before the routes.
-pub fn service<C: Coordinator, S: Storage>(cluster_id: &str, groups: C, storage: S, gate: Gate) -> Result<Connection, Error> {
+pub fn service<C: Coordinator, S: Storage>(
+    cluster_id: &str,
+    groups: C,
+    storage: S,
+    gate: Gate,
+) -> Result<Connection, Error> {
     let routes = service::storage::services(FrameRouteService::<(), Error>::builder(), storage)?;
     let routes = service::coordinator::services(routes, groups)?;
     let route = service::auth::services(routes)?.build()?;

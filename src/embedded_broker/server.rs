@@ -52,9 +52,12 @@ pub struct EmbeddedBroker {
 impl EmbeddedBroker {
     /// Listens and serves until `stop`. What was acknowledged survives a restart on the same folder.
     pub async fn start(options: BrokerOptions) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(&options.addr)
-            .await
-            .with_context(|| format!("cannot listen for Kafka clients on {}; choose another --kafka-addr", options.addr))?;
+        let listener = TcpListener::bind(&options.addr).await.with_context(|| {
+            format!(
+                "cannot listen for Kafka clients on {}; choose another --kafka-addr",
+                options.addr
+            )
+        })?;
         let addr = listener.local_addr()?;
         std::fs::create_dir_all(&options.folder)
             .with_context(|| format!("cannot make the broker's folder {}", options.folder.display()))?;
@@ -65,7 +68,12 @@ impl EmbeddedBroker {
         let trimmer = Trimmer::new(options.folder.join(FILE), gate.clone());
         let stop = CancellationToken::new();
         let task = tokio::spawn(serve(listener, engine, gate, location, advertised, stop.clone()));
-        Ok(Self { addr, trimmer, stop, task })
+        Ok(Self {
+            addr,
+            trimmer,
+            stop,
+            task,
+        })
     }
 
     /// Where clients connect.
@@ -138,7 +146,14 @@ impl Engine {
     }
 }
 
-async fn serve(listener: TcpListener, mut engine: Engine, gate: Gate, location: StorageUrl, advertised: Url, stop: CancellationToken) {
+async fn serve(
+    listener: TcpListener,
+    mut engine: Engine,
+    gate: Gate,
+    location: StorageUrl,
+    advertised: Url,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     let mut ping = tokio::time::interval(PING_INTERVAL);
     loop {

@@ -28,7 +28,10 @@ impl Trimmer {
 
     /// Drops records of `topic` below `positions` (partition, next offset to read) with a timestamp before `before_ms`. Returns how many.
     pub async fn trim(&self, topic: &str, positions: &[(i32, i64)], before_ms: i64) -> anyhow::Result<u64> {
-        let database = libsql::Builder::new_local(&self.file).build().await.context("cannot open the broker's log")?;
+        let database = libsql::Builder::new_local(&self.file)
+            .build()
+            .await
+            .context("cannot open the broker's log")?;
         let mut dropped = 0;
         for (partition, position) in positions {
             loop {
@@ -36,7 +39,10 @@ impl Trimmer {
                 // Tansu gives up a write that finds the file locked, so nobody writes meanwhile.
                 let closed = self.gate.close().await;
                 let connection = database.connect().context("cannot open the broker's log")?;
-                let rows = connection.execute(DELETE, bound).await.context("cannot trim the broker's log")?;
+                let rows = connection
+                    .execute(DELETE, bound)
+                    .await
+                    .context("cannot trim the broker's log")?;
                 drop(connection);
                 drop(closed);
                 dropped += rows;

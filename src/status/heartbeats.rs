@@ -14,11 +14,15 @@ pub async fn gather(lake: &Lake) -> anyhow::Result<Vec<Value>> {
     let files: Vec<_> = match store.list(Some(&Path::from(FOLDER))).try_collect().await {
         Ok(files) => files,
         Err(object_store::Error::NotFound { .. }) => Vec::new(),
-        Err(error) => return Err(anyhow::Error::new(error).context(format!("cannot list the heartbeats in {}", lake.uri()))),
+        Err(error) => {
+            return Err(anyhow::Error::new(error).context(format!("cannot list the heartbeats in {}", lake.uri())));
+        }
     };
     let mut roles = Vec::new();
     for file in files {
-        let Ok(found) = store.get(&file.location).await else { continue };
+        let Ok(found) = store.get(&file.location).await else {
+            continue;
+        };
         let Ok(bytes) = found.bytes().await else { continue };
         if let Ok(role) = serde_json::from_slice::<Value>(&bytes) {
             roles.push(role);

@@ -30,24 +30,47 @@ pub fn brokers(settings: &Settings) -> Option<String> {
 
 pub async fn lag(brokers: &str, settings: &Settings, tables: &[TableState]) -> Lag {
     let bronze = tables.iter().find(|table| table.name == "bronze.trades");
-    let recorded = bronze.map(|table| table.kafka_positions(&settings.kafka.topic)).unwrap_or_default();
+    let recorded = bronze
+        .map(|table| table.kafka_positions(&settings.kafka.topic))
+        .unwrap_or_default();
     let mut config = ClientConfig::new();
-    config.extend(settings.kafka.librdkafka.iter().map(|(key, value)| (key.clone(), value.clone())));
+    config.extend(
+        settings
+            .kafka
+            .librdkafka
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone())),
+    );
     config.set("bootstrap.servers", brokers);
     let topic = settings.kafka.topic.clone();
     let ends = tokio::task::spawn_blocking(move || end_offsets(&config, &topic)).await;
     let ends = ends.unwrap_or_else(|error| Err(error.to_string()));
-    let partitions = ends.map(|ends| ends.into_iter().map(|(partition, end)| (partition, (recorded.get(&partition).copied(), end))).collect());
-    Lag { brokers: brokers.to_owned(), partitions }
+    let partitions = ends.map(|ends| {
+        ends.into_iter()
+            .map(|(partition, end)| (partition, (recorded.get(&partition).copied(), end)))
+            .collect()
+    });
+    Lag {
+        brokers: brokers.to_owned(),
+        partitions,
+    }
 }
 
 fn end_offsets(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, String> {
     let consumer: BaseConsumer = config.create().map_err(|error| error.to_string())?;
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| error.to_string())?;
-    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id());
+    let metadata = consumer
+        .fetch_metadata(Some(topic), TIMEOUT)
+        .map_err(|error| error.to_string())?;
+    let partitions = metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions())
+        .map(|partition| partition.id());
     partitions
         .map(|partition| {
-            let (_, end) = consumer.fetch_watermarks(topic, partition, TIMEOUT).map_err(|error| error.to_string())?;
+            let (_, end) = consumer
+                .fetch_watermarks(topic, partition, TIMEOUT)
+                .map_err(|error| error.to_string())?;
             Ok((partition, end))
         })
         .collect()
@@ -57,13 +80,16 @@ impl Lag {
     /// Records not in bronze yet, holes and markers included.
     pub fn records(&self) -> Option<i64> {
         let partitions = self.partitions.as_ref().ok()?;
-        Some(partitions.values().map(|(recorded, end)| (end - recorded.unwrap_or_default()).max(0)).sum())
+        Some(
+            partitions
+                .values()
+                .map(|(recorded, end)| (end - recorded.unwrap_or_default()).max(0))
+                .sum(),
+        )
     }
 
     pub fn to_json(&self) -> Value {
-        let partition = |(partition, (recorded, end)): (&i32, &(Option<i64>, i64))| {
-            json!({ "partition": partition, "next_offset": recorded, "end_offset": end })
-        };
+        let partition = |(partition, (recorded, end)): (&i32, &(Option<i64>, i64))| json!({ "partition": partition, "next_offset": recorded, "end_offset": end });
         match &self.partitions {
             Ok(partitions) => json!({
                 "brokers": self.brokers,

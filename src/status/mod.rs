@@ -29,7 +29,8 @@ pub async fn run(args: &StatusArgs, settings: &Settings, lake: &Lake) -> anyhow:
         ReportFormat::Json => {
             let kafka = lag.map(|lag| lag.to_json());
             let tables: Vec<_> = tables.iter().map(|table| table.to_json()).collect();
-            let report = json!({ "at_us": now_us, "lake": lake.uri(), "roles": roles, "tables": tables, "kafka": kafka });
+            let report =
+                json!({ "at_us": now_us, "lake": lake.uri(), "roles": roles, "tables": tables, "kafka": kafka });
             println!("{}", serde_json::to_string_pretty(&report)?);
         }
         ReportFormat::Table => print!("{}", screen::draw(lake.uri(), now_us, &roles, &tables, lag.as_ref())),

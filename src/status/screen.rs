@@ -26,15 +26,26 @@ fn write_all(
     lag: Option<&Lag>,
 ) -> std::fmt::Result {
     writeln!(out, "lake {lake}\n")?;
-    writeln!(out, "{:<22} {:>9} {:>12} {:>8} {:>11} {:>14}  behind", "table", "version", "last commit", "files", "size", "rows")?;
+    writeln!(
+        out,
+        "{:<22} {:>9} {:>12} {:>8} {:>11} {:>14}  behind",
+        "table", "version", "last commit", "files", "size", "rows"
+    )?;
     for table in tables {
-        let age = table.committed_us.map_or("-".to_owned(), |at| format!("{} ago", span(now_us - at)));
+        let age = table
+            .committed_us
+            .map_or("-".to_owned(), |at| format!("{} ago", span(now_us - at)));
         let rows = table.rows.map_or("-".to_owned(), |rows| rows.to_string());
         let behind = behind(table, tables, lag);
         writeln!(
             out,
             "{:<22} {:>9} {:>12} {:>8} {:>11} {:>14}  {behind}",
-            table.name, table.version, age, table.files, size(table.bytes), rows
+            table.name,
+            table.version,
+            age,
+            table.files,
+            size(table.bytes),
+            rows
         )?;
     }
     if tables.is_empty() {
@@ -44,7 +55,12 @@ fn write_all(
         match &lag.partitions {
             Ok(partitions) => {
                 let end: i64 = partitions.values().map(|(_, end)| end).sum();
-                writeln!(out, "\nkafka {}: {} partitions, {end} records", lag.brokers, partitions.len())?;
+                writeln!(
+                    out,
+                    "\nkafka {}: {} partitions, {end} records",
+                    lag.brokers,
+                    partitions.len()
+                )?;
             }
             Err(error) => writeln!(out, "\nkafka {}: {error}", lag.brokers)?,
         }
@@ -61,12 +77,22 @@ fn write_all(
 /// What the table has yet to read: Kafka records, or versions of its input.
 fn behind(table: &TableState, tables: &[TableState], lag: Option<&Lag>) -> String {
     if table.name == "bronze.trades" {
-        return lag.and_then(Lag::records).map_or(String::new(), |records| format!("{records} records"));
+        return lag
+            .and_then(Lag::records)
+            .map_or(String::new(), |records| format!("{records} records"));
     }
-    let version_of = |name: &str| tables.iter().find(|table| table.name == name).map(|table| table.version);
+    let version_of = |name: &str| {
+        tables
+            .iter()
+            .find(|table| table.name == name)
+            .map(|table| table.version)
+    };
     for input in ["bronze.trades", "silver.trades"] {
         if let (Some(read), Some(newest)) = (table.read_version(input), version_of(input)) {
-            return format!("{} versions", i64::try_from(newest).unwrap_or(i64::MAX).saturating_sub(read).max(0));
+            return format!(
+                "{} versions",
+                i64::try_from(newest).unwrap_or(i64::MAX).saturating_sub(read).max(0)
+            );
         }
     }
     String::new()
@@ -81,7 +107,11 @@ fn write_role(out: &mut String, now_us: i64, role: &Value) -> std::fmt::Result {
     };
     let name = role["role"].as_str().unwrap_or("?");
     let instance = role["instance"].as_str().unwrap_or("?");
-    writeln!(out, "\n{name} ({instance}): {state}, heard of {} ago", span(now_us - at))?;
+    writeln!(
+        out,
+        "\n{name} ({instance}): {state}, heard of {} ago",
+        span(now_us - at)
+    )?;
     for (stage, value) in role["stages"].as_object().into_iter().flatten() {
         writeln!(out, "  {stage:<9} {}", figures(now_us, value, ""))?;
         for (job, value) in value["jobs"].as_object().into_iter().flatten() {
@@ -98,23 +128,38 @@ const ELSEWHERE: &[&str] = &["partitions", "last_report", "jobs", "brokers", "cl
 fn figures(now_us: i64, value: &Value, prefix: &str) -> String {
     let mut parts = Vec::new();
     for (key, value) in value.as_object().into_iter().flatten() {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let name = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
         match value {
             _ if ELSEWHERE.contains(&key.as_str()) => {}
             Value::Null | Value::Bool(false) => {}
             Value::Number(number) if number.as_f64() == Some(0.0) => {}
             Value::Array(_) => {}
-            Value::Object(inner) => match (inner.get("message").and_then(Value::as_str), inner.get("at_us").and_then(Value::as_i64)) {
+            Value::Object(inner) => match (
+                inner.get("message").and_then(Value::as_str),
+                inner.get("at_us").and_then(Value::as_i64),
+            ) {
                 (Some(message), Some(at)) => parts.push(format!("{name}: {message} ({} ago)", span(now_us - at))),
                 _ => parts.push(figures(now_us, value, &name)),
             },
             Value::Number(number) if number.as_i64().is_some_and(is_time) => {
                 let at = number.as_i64().unwrap_or_default();
                 let name = name.trim_end_matches("_us").to_owned();
-                parts.push(if at > now_us { format!("{name} in {}", span(at - now_us)) } else { format!("{name} {} ago", span(now_us - at)) });
+                parts.push(if at > now_us {
+                    format!("{name} in {}", span(at - now_us))
+                } else {
+                    format!("{name} {} ago", span(now_us - at))
+                });
             }
-            Value::Number(number) if key.ends_with("_ms") => parts.push(format!("{} {number} ms", name.trim_end_matches("_ms"))),
-            Value::Number(number) if key.ends_with("bytes") => parts.push(format!("{name} {}", size(number.as_u64().unwrap_or_default()))),
+            Value::Number(number) if key.ends_with("_ms") => {
+                parts.push(format!("{} {number} ms", name.trim_end_matches("_ms")))
+            }
+            Value::Number(number) if key.ends_with("bytes") => {
+                parts.push(format!("{name} {}", size(number.as_u64().unwrap_or_default())))
+            }
             Value::String(text) => parts.push(format!("{name} {text}")),
             other => parts.push(format!("{name} {other}")),
         }

@@ -26,7 +26,10 @@ pub async fn gather(lake: &Lake) -> anyhow::Result<Vec<TableState>> {
 
 async fn state(table: &Table) -> anyhow::Result<TableState> {
     let (version, positions) = table.positions().await?;
-    let committed_us = ticklake_sql::log::read(table, version).await?.and_then(|entry| entry.info).and_then(|info| info.timestamp);
+    let committed_us = ticklake_sql::log::read(table, version)
+        .await?
+        .and_then(|entry| entry.info)
+        .and_then(|info| info.timestamp);
     let delta = table.load(Some(version)).await?;
     let (mut files, mut bytes, mut rows) = (0, 0, Some(0));
     for file in delta.snapshot()?.log_data() {
@@ -54,15 +57,20 @@ impl TableState {
             let (name, id) = rest.rsplit_once('/')?;
             (name == topic).then_some((generation, cluster, id))
         });
-        let Some((_, cluster, id)) = known.max() else { return BTreeMap::new() };
+        let Some((_, cluster, id)) = known.max() else {
+            return BTreeMap::new();
+        };
         let prefix = format!("ticklake/{}/kafka/{cluster}/{id}/", self.name);
-        let partition = |(app_id, offset): (&String, &i64)| Some((app_id.strip_prefix(&prefix)?.parse().ok()?, *offset));
+        let partition =
+            |(app_id, offset): (&String, &i64)| Some((app_id.strip_prefix(&prefix)?.parse().ok()?, *offset));
         self.positions.iter().filter_map(partition).collect()
     }
 
     /// The version of `input` that this derived table has read.
     pub fn read_version(&self, input: &str) -> Option<i64> {
-        self.positions.get(&format!("ticklake/{}/input/{input}", self.name)).copied()
+        self.positions
+            .get(&format!("ticklake/{}/input/{input}", self.name))
+            .copied()
     }
 
     pub fn to_json(&self) -> Value {

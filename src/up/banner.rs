@@ -18,7 +18,10 @@ pub fn print(settings: &Settings, ports: &Ports, embedded: bool) {
     };
     println!("ticklake is up");
     println!("  feed        {feed}");
-    println!("  kafka       {} ({kafka}, topic {})", ports.kafka, settings.kafka.topic);
+    println!(
+        "  kafka       {} ({kafka}, topic {})",
+        ports.kafka, settings.kafka.topic
+    );
     println!("  lake        {}", ports.lake);
     println!("  flight sql  {}", ports.flight);
     println!();

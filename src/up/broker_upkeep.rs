@@ -17,7 +17,13 @@ pub struct BrokerUpkeep {
     task: JoinHandle<()>,
 }
 
-pub fn start(trimmer: Trimmer, topic: String, retention: Duration, clock: Clock, status: Arc<BronzeStatus>) -> BrokerUpkeep {
+pub fn start(
+    trimmer: Trimmer,
+    topic: String,
+    retention: Duration,
+    clock: Clock,
+    status: Arc<BronzeStatus>,
+) -> BrokerUpkeep {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let task = tokio::spawn(async move {

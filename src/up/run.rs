@@ -10,7 +10,7 @@ use ticklake_ingest::produce::{self, ProduceStatus};
 use ticklake_sql::Durability;
 use tokio_util::sync::CancellationToken;
 
-use super::stage::{Stage, StageState};
+use super::stage::{NewStage, StageState};
 use super::{banner, broker_upkeep};
 use crate::config::Settings;
 use crate::data_dir::{DataDir, Ports};
@@ -35,7 +35,13 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let listener = listen(&settings.serve.flight_addr).await?;
     let flight = listener.local_addr()?;
     let broker = match settings.kafka.bootstrap_servers.is_empty() {
-        true => Some(EmbeddedBroker::start(BrokerOptions { addr: settings.up.kafka_addr.clone(), folder: dir.path().join(BROKER_FOLDER) }).await?),
+        true => Some(
+            EmbeddedBroker::start(BrokerOptions {
+                addr: settings.up.kafka_addr.clone(),
+                folder: dir.path().join(BROKER_FOLDER),
+            })
+            .await?,
+        ),
         false => None,
     };
     if let Some(broker) = &broker {
@@ -47,11 +53,15 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let mut bronze_options = options::bronze(&settings, false)?;
     if broker.is_some() {
         produce_options.replication = Some(1);
-        bronze_options.kafka.librdkafka.entry("fetch.wait.max.ms".to_owned()).or_insert_with(|| FETCH_WAIT_MS.to_owned());
+        bronze_options
+            .kafka
+            .librdkafka
+            .entry("fetch.wait.max.ms".to_owned())
+            .or_insert_with(|| FETCH_WAIT_MS.to_owned());
     }
 
     let fatal = CancellationToken::new();
-    let stage = |name| Stage::new(name, lake.clock().clone(), fatal.clone());
+    let stage = |name| NewStage::new(name, lake.clock().clone(), fatal.clone());
     let produce_status = Arc::new(ProduceStatus::default());
     let produce = stage("produce").start({
         let (clock, status) = (lake.clock().clone(), produce_status.clone());
@@ -93,7 +103,13 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         }
     });
     let upkeep = broker.as_ref().map(|broker| {
-        broker_upkeep::start(broker.trimmer(), settings.kafka.topic.clone(), settings.up.kafka_retention.0, lake.clock().clone(), bronze_status.clone())
+        broker_upkeep::start(
+            broker.trimmer(),
+            settings.kafka.topic.clone(),
+            settings.up.kafka_retention.0,
+            lake.clock().clone(),
+            bronze_status.clone(),
+        )
     });
 
     let stages = vec![
@@ -103,7 +119,12 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         shown("serve", &serve.state, move || server_status.snapshot()),
     ];
     let heartbeat = Heartbeat::start(&lake, "up", stages);
-    let ports = Ports { flight, kafka: settings.kafka.bootstrap_servers.clone(), lake: lake.uri().to_owned(), pid: std::process::id() };
+    let ports = Ports {
+        flight,
+        kafka: settings.kafka.bootstrap_servers.clone(),
+        lake: lake.uri().to_owned(),
+        pid: std::process::id(),
+    };
     dir.write_ports(&ports)?;
     banner::print(&settings, &ports, broker.is_some());
 
@@ -128,7 +149,11 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     first_error.map_or(Ok(()), Err)
 }
 
-fn shown(name: &'static str, state: &Arc<StageState>, snapshot: impl Fn() -> Value + Send + Sync + 'static) -> heartbeat::Stage {
+fn shown(
+    name: &'static str,
+    state: &Arc<StageState>,
+    snapshot: impl Fn() -> Value + Send + Sync + 'static,
+) -> heartbeat::Stage {
     let state = state.clone();
     (name, Arc::new(move || state.around(snapshot())))
 }

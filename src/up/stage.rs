@@ -31,7 +31,10 @@ impl StageState {
     /// The stage's own snapshot with what happened around it.
     pub fn around(&self, mut snapshot: Value) -> Value {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = inner.last_error.as_ref().map(|(message, at_us)| json!({ "message": message, "at_us": at_us }));
+        let error = inner
+            .last_error
+            .as_ref()
+            .map(|(message, at_us)| json!({ "message": message, "at_us": at_us }));
         if let Some(fields) = snapshot.as_object_mut() {
             fields.insert("stage".to_owned(), inner.state.into());
             fields.insert("stage_failures".to_owned(), inner.failures.into());
@@ -68,11 +71,6 @@ pub struct NewStage {
 }
 
 impl Stage {
-    /// `fatal` is cancelled when the stage meets what only the user can mend.
-    pub fn new(name: &'static str, clock: Clock, fatal: CancellationToken) -> NewStage {
-        NewStage { name, clock, fatal }
-    }
-
     /// Tells it to drain, waits for that, and says what stopped it for good.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
@@ -81,13 +79,22 @@ impl Stage {
             Ok(Err(aborted)) => Err(anyhow::anyhow!("stage {} broke off: {aborted}", self.name)),
             Err(_) => {
                 self.task.abort();
-                Err(anyhow::anyhow!("stage {} did not drain within {} s", self.name, DRAIN.as_secs()))
+                Err(anyhow::anyhow!(
+                    "stage {} did not drain within {} s",
+                    self.name,
+                    DRAIN.as_secs()
+                ))
             }
         }
     }
 }
 
 impl NewStage {
+    /// `fatal` is cancelled when the stage meets what only the user can mend.
+    pub fn new(name: &'static str, clock: Clock, fatal: CancellationToken) -> Self {
+        Self { name, clock, fatal }
+    }
+
     pub fn start<F, Fut>(self, mut run: F) -> Stage
     where
         F: FnMut(CancellationToken) -> Fut + Send + 'static,
@@ -106,7 +113,12 @@ impl NewStage {
                 ended
             }
         };
-        Stage { state, name, stop, task: tokio::spawn(running) }
+        Stage {
+            state,
+            name,
+            stop,
+            task: tokio::spawn(running),
+        }
     }
 }
 
@@ -127,7 +139,9 @@ where
     loop {
         state.set("running");
         // A task of its own, so that a panic is an error like any other.
-        let ended = tokio::spawn(start()).await.unwrap_or_else(|panicked| Err(anyhow::anyhow!("broke off: {panicked}")));
+        let ended = tokio::spawn(start())
+            .await
+            .unwrap_or_else(|panicked| Err(anyhow::anyhow!("broke off: {panicked}")));
         let Err(error) = ended else {
             state.set("ended");
             if !stop.is_cancelled() {
@@ -139,7 +153,12 @@ where
             return Err(error);
         }
         let message = sentence(&error);
-        tracing::error!(stage = name, error = message, retry_in_ms = delay.as_millis() as u64, "stage failed");
+        tracing::error!(
+            stage = name,
+            error = message,
+            retry_in_ms = delay.as_millis() as u64,
+            "stage failed"
+        );
         state.failed(&message, clock.now_us());
         tokio::select! {
             _ = stop.cancelled() => return Ok(()),

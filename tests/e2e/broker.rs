@@ -23,12 +23,27 @@ impl Broker {
         if cfg!(feature = "services")
             && let Ok(addr) = std::env::var("TICKLAKE_TEST_KAFKA")
         {
-            return Self { addr, topic, embedded: None };
+            return Self {
+                addr,
+                topic,
+                embedded: None,
+            };
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let options = BrokerOptions { addr: "127.0.0.1:0".to_owned(), folder: folder.join("broker") };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let options = BrokerOptions {
+            addr: "127.0.0.1:0".to_owned(),
+            folder: folder.join("broker"),
+        };
         let broker = runtime.block_on(EmbeddedBroker::start(options)).unwrap();
-        Self { addr: broker.addr().to_string(), topic, embedded: Some((runtime, broker)) }
+        Self {
+            addr: broker.addr().to_string(),
+            topic,
+            embedded: Some((runtime, broker)),
+        }
     }
 }
 
@@ -52,30 +67,44 @@ mod tests {
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
     use rdkafka::{Offset, TopicPartitionList};
 
-    use super::embedded_broker::{BrokerOptions, EmbeddedBroker};
+    use super::embedded_broker::{BrokerOptions, EmbeddedBroker, Trimmer};
 
     const WAIT: Duration = Duration::from_secs(20);
 
     fn client(addr: &str, options: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", addr);
-        options.iter().for_each(|(key, value)| drop(config.set(*key, *value)));
+        config.extend(options.iter().map(|(key, value)| (key.to_string(), value.to_string())));
         config
     }
 
     async fn start(folder: &std::path::Path) -> EmbeddedBroker {
-        let options = BrokerOptions { addr: "127.0.0.1:0".to_owned(), folder: folder.to_owned() };
+        let options = BrokerOptions {
+            addr: "127.0.0.1:0".to_owned(),
+            folder: folder.to_owned(),
+        };
         EmbeddedBroker::start(options).await.unwrap()
     }
 
     async fn create_topic(addr: &str, name: &str, partitions: i32) {
         let admin: AdminClient<DefaultClientContext> = client(addr, &[]).create().unwrap();
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        admin.create_topics([&topic], &AdminOptions::new()).await.unwrap().pop().unwrap().unwrap();
+        admin
+            .create_topics([&topic], &AdminOptions::new())
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .unwrap();
     }
 
     fn produce(addr: &str, topic: &str, partition: i32, values: std::ops::Range<usize>) {
-        let producer: BaseProducer = client(addr, &[("enable.idempotence", "true"), ("acks", "all"), ("linger.ms", "20")]).create().unwrap();
+        let producer: BaseProducer = client(
+            addr,
+            &[("enable.idempotence", "true"), ("acks", "all"), ("linger.ms", "20")],
+        )
+        .create()
+        .unwrap();
         for value in values {
             let value = format!("record {value}");
             let mut record = BaseRecord::to(topic).partition(partition).key("k").payload(&value);
@@ -89,10 +118,16 @@ mod tests {
 
     /// (offset, value) of `count` records from the earliest on.
     fn consume(addr: &str, topic: &str, partition: i32, count: usize) -> Vec<(i64, String)> {
-        let options = [("group.id", "test"), ("enable.auto.commit", "false"), ("isolation.level", "read_committed")];
+        let options = [
+            ("group.id", "test"),
+            ("enable.auto.commit", "false"),
+            ("isolation.level", "read_committed"),
+        ];
         let consumer: BaseConsumer = client(addr, &options).create().unwrap();
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        assignment
+            .add_partition_offset(topic, partition, Offset::Beginning)
+            .unwrap();
         consumer.assign(&assignment).unwrap();
         let mut read = Vec::new();
         let start = std::time::Instant::now();
@@ -100,7 +135,10 @@ mod tests {
             assert!(start.elapsed() < WAIT, "{} of {count} records", read.len());
             if let Some(message) = consumer.poll(Duration::from_millis(200)) {
                 let message = message.unwrap();
-                read.push((message.offset(), String::from_utf8(message.payload().unwrap().to_vec()).unwrap()));
+                read.push((
+                    message.offset(),
+                    String::from_utf8(message.payload().unwrap().to_vec()).unwrap(),
+                ));
             }
         }
         read
@@ -118,7 +156,9 @@ mod tests {
         let addr = broker.addr().to_string();
         create_topic(&addr, "t", 2).await;
         let first = addr.clone();
-        tokio::task::spawn_blocking(move || produce(&first, "t", 1, 0..1_000)).await.unwrap();
+        tokio::task::spawn_blocking(move || produce(&first, "t", 1, 0..1_000))
+            .await
+            .unwrap();
         broker.stop().await;
 
         let broker = start(&folder).await;
@@ -137,11 +177,22 @@ mod tests {
         let addr = broker.addr().to_string();
         create_topic(&addr, "t", 2).await;
         let to = addr.clone();
-        tokio::task::spawn_blocking(move || produce(&to, "t", 0, 0..5_000)).await.unwrap();
+        tokio::task::spawn_blocking(move || produce(&to, "t", 0, 0..5_000))
+            .await
+            .unwrap();
         let never = i64::MAX;
-        assert_eq!(broker.trimmer().trim("t", &[(0, 5_000)], 0).await.unwrap(), 0, "nothing is that old");
-        assert_eq!(broker.trimmer().trim("t", &[(0, 3_000), (1, 0)], never).await.unwrap(), 3_000);
-        assert_eq!(broker.trimmer().trim("t", &[(0, 5_000)], never).await.unwrap(), 1_999, "the newest stays");
+        let trimmer: Trimmer = broker.trimmer();
+        assert_eq!(
+            trimmer.trim("t", &[(0, 5_000)], 0).await.unwrap(),
+            0,
+            "nothing is that old"
+        );
+        assert_eq!(trimmer.trim("t", &[(0, 3_000), (1, 0)], never).await.unwrap(), 3_000);
+        assert_eq!(
+            trimmer.trim("t", &[(0, 5_000)], never).await.unwrap(),
+            1_999,
+            "the newest stays"
+        );
         let read = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = client(&addr, &[]).create().unwrap();
             let ends = consumer.fetch_watermarks("t", 0, WAIT).unwrap();

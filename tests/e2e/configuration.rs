@@ -12,13 +12,19 @@ fn check(file: &str, variables: &[(&str, &str)], args: &[&str], code: i32, parts
         std::fs::write(folder.path().join("ticklake.toml"), file).unwrap();
     }
     let mut command = ticklake(folder.path());
-    command.args(args).envs(variables.iter().copied()).env("RUST_BACKTRACE", "1");
+    command
+        .args(args)
+        .envs(variables.iter().copied())
+        .env("RUST_BACKTRACE", "1");
     let output = Running::start(&mut command).output();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
     let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{args:?}: one sentence, not {stderr}");
-    assert!(!stderr.contains("backtrace") && !stderr.contains("panicked") && !stderr.contains(".rs:"), "{stderr}");
+    assert!(
+        !stderr.contains("backtrace") && !stderr.contains("panicked") && !stderr.contains(".rs:"),
+        "{stderr}"
+    );
     for part in parts {
         assert!(errors[0].contains(part), "{args:?}: {:?} lacks {part:?}", errors[0]);
     }
@@ -26,19 +32,58 @@ fn check(file: &str, variables: &[(&str, &str)], args: &[&str], code: i32, parts
 
 #[test]
 fn a_wrong_key_names_the_nearest_right_one() {
-    let parts = ["kafka.bootstrap_server ", "ticklake.toml", "did you mean kafka.bootstrap_servers?"];
-    for args in [&["config", "check"][..], &["ingest", "--until-latest"], &["up"], &["status"]] {
+    let parts = [
+        "kafka.bootstrap_server ",
+        "ticklake.toml",
+        "did you mean kafka.bootstrap_servers?",
+    ];
+    for args in [
+        &["config", "check"][..],
+        &["ingest", "--until-latest"],
+        &["up"],
+        &["status"],
+    ] {
         check("[kafka]\nbootstrap_server = 'x'\n", &[], args, 2, &parts);
     }
-    check("", &[("TICKLAKE_INGEST__COMIT_AGE", "5s")], &["config", "check"], 2, &["TICKLAKE_INGEST__COMMIT_AGE?"]);
+    check(
+        "",
+        &[("TICKLAKE_INGEST__COMIT_AGE", "5s")],
+        &["config", "check"],
+        2,
+        &["TICKLAKE_INGEST__COMMIT_AGE?"],
+    );
 }
 
 #[test]
 fn a_wrong_unit_or_value_names_its_key() {
-    check("[ingest]\ncommit_age = '5 mss'\n", &[], &["config", "check"], 2, &["ingest.commit_age", "\"mss\"", "\"ms\"?"]);
-    check("[ingest]\ncommit_bytes = 128\n", &[], &["config", "check"], 2, &["ingest.commit_bytes", "no unit", "128MB"]);
-    check("", &[], &["ingest", "--commit-age", "soon"], 2, &["ingest.commit_age", "--commit-age", "5s"]);
-    check("", &[], &["ingest", "--on-lost-position", "skip"], 2, &["on_lost_position", "earliest"]);
+    check(
+        "[ingest]\ncommit_age = '5 mss'\n",
+        &[],
+        &["config", "check"],
+        2,
+        &["ingest.commit_age", "\"mss\"", "\"ms\"?"],
+    );
+    check(
+        "[ingest]\ncommit_bytes = 128\n",
+        &[],
+        &["config", "check"],
+        2,
+        &["ingest.commit_bytes", "no unit", "128MB"],
+    );
+    check(
+        "",
+        &[],
+        &["ingest", "--commit-age", "soon"],
+        2,
+        &["ingest.commit_age", "--commit-age", "5s"],
+    );
+    check(
+        "",
+        &[],
+        &["ingest", "--on-lost-position", "skip"],
+        2,
+        &["on_lost_position", "earliest"],
+    );
     check("", &[], &["produce", "--feed", "bynance"], 2, &["bynance", "binance"]);
     check("[kafka\n", &[], &["config", "check"], 2, &["ticklake.toml", "line 1"]);
     check("", &[], &["--config", "missing.toml", "status"], 2, &["missing.toml"]);
@@ -68,10 +113,34 @@ fn config_show_masks_secrets_and_reads_back() {
 fn an_address_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    check("", &[], &["up", "--kafka-addr", &addr, "--flight-addr", "127.0.0.1:0"], 1, &[&addr, "--kafka-addr"]);
-    check("", &[], &["up", "--flight-addr", &addr, "--kafka-addr", "127.0.0.1:0"], 1, &[&addr, "--flight-addr"]);
-    check("", &[], &["serve", "--lake", "lake", "--flight-addr", &addr], 1, &[&addr, "--flight-addr"]);
-    check("", &[], &["up", "--flight-addr", "nonsense", "--kafka-addr", "127.0.0.1:0"], 1, &["nonsense", "--flight-addr"]);
+    check(
+        "",
+        &[],
+        &["up", "--kafka-addr", &addr, "--flight-addr", "127.0.0.1:0"],
+        1,
+        &[&addr, "--kafka-addr"],
+    );
+    check(
+        "",
+        &[],
+        &["up", "--flight-addr", &addr, "--kafka-addr", "127.0.0.1:0"],
+        1,
+        &[&addr, "--flight-addr"],
+    );
+    check(
+        "",
+        &[],
+        &["serve", "--lake", "lake", "--flight-addr", &addr],
+        1,
+        &[&addr, "--flight-addr"],
+    );
+    check(
+        "",
+        &[],
+        &["up", "--flight-addr", "nonsense", "--kafka-addr", "127.0.0.1:0"],
+        1,
+        &["nonsense", "--flight-addr"],
+    );
 }
 
 #[test]
@@ -81,22 +150,71 @@ fn a_folder_without_permission_is_named() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let inside = file.join("data");
-    check("", &[], &["up", "--data-dir", inside.to_str().unwrap()], 1, &[inside.to_str().unwrap(), "--data-dir"]);
+    check(
+        "",
+        &[],
+        &["up", "--data-dir", inside.to_str().unwrap()],
+        1,
+        &[inside.to_str().unwrap(), "--data-dir"],
+    );
     let read_only = folder.path().join("read-only");
     std::fs::create_dir(&read_only).unwrap();
     std::fs::set_permissions(&read_only, std::fs::Permissions::from_mode(0o500)).unwrap();
     if std::fs::write(read_only.join("probe"), "").is_err() {
-        check("", &[], &["up", "--data-dir", read_only.to_str().unwrap()], 1, &[read_only.to_str().unwrap(), "--data-dir"]);
+        check(
+            "",
+            &[],
+            &["up", "--data-dir", read_only.to_str().unwrap()],
+            1,
+            &[read_only.to_str().unwrap(), "--data-dir"],
+        );
     }
 }
 
 #[test]
 fn an_unreachable_server_broker_or_bucket_is_named() {
     // A port that was free a moment ago and that nobody listens on.
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    check("", &[], &["query", "--server", &addr, "SELECT 1"], 1, &[&addr, "--server"]);
-    check("", &[], &["ingest", "--lake", "lake", "--until-latest", "--bootstrap-servers", &addr], 1, &[&addr]);
-    let storage = format!("[storage]\nendpoint = 'http://{addr}'\nregion = 'us-east-1'\naccess_key_id = 'a'\nsecret_access_key = 'b'\n");
-    check(&storage, &[], &["ingest", "--lake", "s3://nowhere/lake", "--until-latest"], 1, &["s3://nowhere/lake"]);
-    check(&storage, &[], &["refresh", "--lake", "s3://nowhere/lake"], 1, &["s3://nowhere/lake"]);
+    let addr = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    check(
+        "",
+        &[],
+        &["query", "--server", &addr, "SELECT 1"],
+        1,
+        &[&addr, "--server"],
+    );
+    check(
+        "",
+        &[],
+        &[
+            "ingest",
+            "--lake",
+            "lake",
+            "--until-latest",
+            "--bootstrap-servers",
+            &addr,
+        ],
+        1,
+        &[&addr],
+    );
+    let storage = format!(
+        "[storage]\nendpoint = 'http://{addr}'\nregion = 'us-east-1'\naccess_key_id = 'a'\nsecret_access_key = 'b'\n"
+    );
+    check(
+        &storage,
+        &[],
+        &["ingest", "--lake", "s3://nowhere/lake", "--until-latest"],
+        1,
+        &["s3://nowhere/lake"],
+    );
+    check(
+        &storage,
+        &[],
+        &["refresh", "--lake", "s3://nowhere/lake"],
+        1,
+        &["s3://nowhere/lake"],
+    );
 }

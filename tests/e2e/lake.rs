@@ -54,7 +54,10 @@ impl LakeFolder {
         if !folder.join("_delta_log").exists() {
             return None;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         Some(runtime.block_on(async {
             let url = url::Url::from_directory_path(folder.canonicalize().unwrap()).unwrap();
             let delta = deltalake::open_table(url).await.unwrap();
@@ -65,7 +68,11 @@ impl LakeFolder {
     }
 
     pub fn count(&self, table: &str, column: &str) -> usize {
-        self.rows(table, &[column]).unwrap_or_default().iter().map(RecordBatch::num_rows).sum()
+        self.rows(table, &[column])
+            .unwrap_or_default()
+            .iter()
+            .map(RecordBatch::num_rows)
+            .sum()
     }
 
     /// Offsets of bronze.trades and bronze.dead_letters by partition, sorted.
@@ -74,7 +81,11 @@ impl LakeFolder {
         for table in ["bronze.trades", "bronze.dead_letters"] {
             for batch in self.rows(table, &["partition", "offset"]).unwrap_or_default() {
                 let partitions = batch.column(0).as_primitive::<Int32Type>();
-                for (partition, offset) in partitions.values().iter().zip(batch.column(1).as_primitive::<Int64Type>().values()) {
+                for (partition, offset) in partitions
+                    .values()
+                    .iter()
+                    .zip(batch.column(1).as_primitive::<Int64Type>().values())
+                {
                     offsets.entry(*partition).or_default().push(*offset);
                 }
             }
@@ -88,13 +99,20 @@ impl LakeFolder {
         let offsets = self.bronze_offsets();
         for (partition, offsets) in &offsets {
             let expected: Vec<i64> = (0..offsets.len() as i64).collect();
-            assert!(*offsets == expected, "partition {partition}: {} offsets are not 0..{}", offsets.len(), offsets.len());
+            assert!(
+                *offsets == expected,
+                "partition {partition}: {} offsets are not 0..{}",
+                offsets.len(),
+                offsets.len()
+            );
         }
         offsets.values().map(Vec::len).sum()
     }
 
     pub fn silver(&self) -> Vec<Trade> {
-        let columns = ["venue", "symbol", "ts", "seq", "trade_id", "price", "qty", "side", "count"];
+        let columns = [
+            "venue", "symbol", "ts", "seq", "trade_id", "price", "qty", "side", "count",
+        ];
         let mut trades = Vec::new();
         for batch in self.rows("silver.trades", &columns).unwrap_or_default() {
             let text = |column: usize| texts(&batch, column);
@@ -120,21 +138,49 @@ impl LakeFolder {
         let trades = self.silver();
         let mut seen = HashSet::new();
         for trade in &trades {
-            assert!(seen.insert((&trade.venue, &trade.symbol, &trade.trade_id)), "twice in silver: {trade:?}");
+            assert!(
+                seen.insert((&trade.venue, &trade.symbol, &trade.trade_id)),
+                "twice in silver: {trade:?}"
+            );
         }
         trades.len()
     }
 
     pub fn bars(&self, interval: &str) -> BTreeMap<BarKey, Bar> {
         let columns = [
-            "venue", "symbol", "window_start", "window_end", "open", "high", "low", "close", "volume", "quote_volume", "vwap",
-            "avg_price", "trade_count", "taker_buy_volume", "taker_buy_quote_volume", "first_seq", "last_seq", "first_ts", "last_ts",
+            "venue",
+            "symbol",
+            "window_start",
+            "window_end",
+            "open",
+            "high",
+            "low",
+            "close",
+            "volume",
+            "quote_volume",
+            "vwap",
+            "avg_price",
+            "trade_count",
+            "taker_buy_volume",
+            "taker_buy_quote_volume",
+            "first_seq",
+            "last_seq",
+            "first_ts",
+            "last_ts",
         ];
         let mut bars = BTreeMap::new();
-        for batch in self.rows(&format!("gold.ohlcv_{interval}"), &columns).unwrap_or_default() {
+        for batch in self
+            .rows(&format!("gold.ohlcv_{interval}"), &columns)
+            .unwrap_or_default()
+        {
             let (venues, symbols) = (texts(&batch, 0), texts(&batch, 1));
             for row in 0..batch.num_rows() {
-                let time = |column: usize| batch.column(column).as_primitive::<TimestampMicrosecondType>().value(row);
+                let time = |column: usize| {
+                    batch
+                        .column(column)
+                        .as_primitive::<TimestampMicrosecondType>()
+                        .value(row)
+                };
                 let decimal = |column: usize| batch.column(column).as_primitive::<Decimal128Type>().value(row);
                 let maybe = |column: usize| batch.column(column).is_valid(row).then(|| decimal(column));
                 let integer = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
@@ -166,7 +212,11 @@ impl LakeFolder {
 
 fn texts(batch: &RecordBatch, column: usize) -> Vec<Option<String>> {
     let column = arrow::compute::cast(batch.column(column), &arrow::datatypes::DataType::Utf8).unwrap();
-    column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
+    column
+        .as_string::<i32>()
+        .iter()
+        .map(|text| text.map(str::to_owned))
+        .collect()
 }
 
 /// The bars of `trades`, folded the plain way: sort, first, greatest, least, last, exact sums.
@@ -174,7 +224,10 @@ pub fn fold(trades: &[Trade], interval_us: i64) -> BTreeMap<BarKey, Bar> {
     let mut windows: HashMap<BarKey, Vec<&Trade>> = HashMap::new();
     for trade in trades {
         let start = trade.ts_us.div_euclid(interval_us) * interval_us;
-        windows.entry((trade.venue.clone(), trade.symbol.clone(), start)).or_default().push(trade);
+        windows
+            .entry((trade.venue.clone(), trade.symbol.clone(), start))
+            .or_default()
+            .push(trade);
     }
     windows
         .into_iter()
@@ -229,6 +282,10 @@ pub fn assert_bars_equal_the_fold(lake: &Path, trades: &[Trade]) {
         for (key, bar) in &expected {
             assert_eq!(bars.get(key), Some(bar), "gold.ohlcv_{interval} {key:?}");
         }
-        assert_eq!(bars.len(), expected.len(), "gold.ohlcv_{interval} has bars that no trade explains");
+        assert_eq!(
+            bars.len(),
+            expected.len(),
+            "gold.ohlcv_{interval} has bars that no trade explains"
+        );
     }
 }

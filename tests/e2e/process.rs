@@ -62,7 +62,10 @@ impl Collected {
                 source.consume(read);
             }
         });
-        Self { bytes, reader: Some(reader) }
+        Self {
+            bytes,
+            reader: Some(reader),
+        }
     }
 
     fn so_far(&self) -> String {
@@ -87,7 +90,11 @@ impl Running {
 
     /// Everything it has said, for messages.
     pub fn said(&self) -> String {
-        format!("--- stdout\n{}--- stderr\n{}", self.stdout.so_far(), self.stderr.so_far())
+        format!(
+            "--- stdout\n{}--- stderr\n{}",
+            self.stdout.so_far(),
+            self.stderr.so_far()
+        )
     }
 
     pub fn signal(&self, signal: &str) {
@@ -117,14 +124,22 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(start.elapsed() < DEADLINE, "still running after {DEADLINE:?}\n{}", self.said());
+            assert!(
+                start.elapsed() < DEADLINE,
+                "still running after {DEADLINE:?}\n{}",
+                self.said()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     pub fn output(mut self) -> Output {
         let status = self.wait();
-        Output { status, stdout: self.stdout.whole(), stderr: self.stderr.whole() }
+        Output {
+            status,
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
+        }
     }
 }
 

@@ -23,10 +23,17 @@ fn replay(folder: &Path, file: &Path) -> PathBuf {
     for times in 0..2 {
         // The second time finds everything in its place.
         stdout(folder, &[&["produce", "--feed", &feed][..], &kafka].concat());
-        stdout(folder, &[&["ingest", "--until-latest"][..], &kafka, &lake_flag].concat());
+        stdout(
+            folder,
+            &[&["ingest", "--until-latest"][..], &kafka, &lake_flag].concat(),
+        );
         stdout(folder, &[&["refresh"][..], &lake_flag].concat());
         let records = LakeFolder(lake.clone()).assert_bronze_is_exact();
-        assert!(records > 0 && records.is_multiple_of(times + 1), "{records} records after {} replays", times + 1);
+        assert!(
+            records > 0 && records.is_multiple_of(times + 1),
+            "{records} records after {} replays",
+            times + 1
+        );
     }
     lake
 }
@@ -44,7 +51,9 @@ fn micros(text: &str) -> i64 {
 
 fn decompressed(path: &Path) -> String {
     let mut text = String::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
+        .read_to_string(&mut text)
+        .unwrap();
     text
 }
 
@@ -91,8 +100,13 @@ fn eleven_thousand_binance_trades() {
 fn frames(path: &Path) -> Vec<Value> {
     let text = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
     let lines = String::from_utf8(text).unwrap();
-    let recorded = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line["t"] == "recv");
-    recorded.map(|line| serde_json::from_str(line["data"].as_str().unwrap()).unwrap()).collect()
+    let recorded = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["t"] == "recv");
+    recorded
+        .map(|line| serde_json::from_str(line["data"].as_str().unwrap()).unwrap())
+        .collect()
 }
 
 /// What silver holds is what the frames say, trade by trade.
@@ -100,7 +114,16 @@ fn assert_silver_is(lake: &Path, mut expected: Vec<(String, String, i64, i128, i
     let mut found: Vec<_> = LakeFolder(lake.to_owned())
         .silver()
         .into_iter()
-        .map(|trade| (trade.symbol, trade.trade_id, trade.ts_us, trade.price, trade.qty, trade.buy))
+        .map(|trade| {
+            (
+                trade.symbol,
+                trade.trade_id,
+                trade.ts_us,
+                trade.price,
+                trade.qty,
+                trade.buy,
+            )
+        })
         .collect();
     found.sort();
     expected.sort();
@@ -110,9 +133,16 @@ fn assert_silver_is(lake: &Path, mut expected: Vec<(String, String, i64, i128, i
 
 #[test]
 fn recorded_binance_sessions() {
-    for (name, count) in [("ws-sessions/binance.jsonl.zst", 2), ("ws-sessions/binance-usdm.jsonl.zst", 91)] {
+    for (name, count) in [
+        ("ws-sessions/binance.jsonl.zst", 2),
+        ("ws-sessions/binance-usdm.jsonl.zst", 91),
+    ] {
         let path = fixture(name);
-        let symbol = |pair: &str| ["USDT", "BTC", "ETH", "EUR"].iter().find_map(|quote| Some(format!("{}-{quote}", pair.strip_suffix(quote)?)));
+        let symbol = |pair: &str| {
+            ["USDT", "BTC", "ETH", "EUR"]
+                .iter()
+                .find_map(|quote| Some(format!("{}-{quote}", pair.strip_suffix(quote)?)))
+        };
         let expected: Vec<_> = frames(&path)
             .iter()
             .map(|frame| &frame["data"])
@@ -121,7 +151,14 @@ fn recorded_binance_sessions() {
                 let text = |key: &str| data[key].as_str().unwrap();
                 let symbol = symbol(text("s")).unwrap();
                 let ts_us = data["T"].as_i64().unwrap() * 1_000;
-                (symbol, data["a"].to_string(), ts_us, scaled(text("p"), 12), scaled(text("q"), 10), data["m"] == false)
+                (
+                    symbol,
+                    data["a"].to_string(),
+                    ts_us,
+                    scaled(text("p"), 12),
+                    scaled(text("q"), 10),
+                    data["m"] == false,
+                )
             })
             .collect();
         assert_eq!(expected.len(), count, "{name}");
@@ -142,7 +179,14 @@ fn a_recorded_coinbase_session() {
         .map(|trade| {
             let text = |key: &str| trade[key].as_str().unwrap().to_owned();
             // Coinbase names the maker's side.
-            (text("product_id"), text("trade_id"), micros(&text("time")), scaled(&text("price"), 12), scaled(&text("size"), 10), text("side") == "SELL")
+            (
+                text("product_id"),
+                text("trade_id"),
+                micros(&text("time")),
+                scaled(&text("price"), 12),
+                scaled(&text("size"), 10),
+                text("side") == "SELL",
+            )
         })
         .collect();
     assert_eq!(expected.len(), 279);

@@ -24,14 +24,20 @@ fn role(folder: &Path, broker: &Broker, args: &[&str]) -> Command {
 /// Address that `serve` prints.
 fn address(serve: &Running) -> String {
     eventually("the server's address", Duration::from_secs(20), || {
-        serve.said().lines().find_map(|line| line.strip_prefix("flight sql on ").map(str::to_owned))
+        serve
+            .said()
+            .lines()
+            .find_map(|line| line.strip_prefix("flight sql on ").map(str::to_owned))
     })
 }
 
 fn query(folder: &Path, server: &str, sql: &str) -> Option<Vec<Value>> {
     let output = output(folder, &["query", "--server", server, "--format", "json", sql]);
     let text = String::from_utf8(output.stdout).unwrap();
-    output.status.success().then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    output
+        .status
+        .success()
+        .then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 #[test]
@@ -46,25 +52,38 @@ fn produce_ingest_run_and_serve_apart() {
     let produce = Running::start(&mut role(folder, &broker, &["produce", "--feed", "sim"]));
     let server = address(&serve);
 
-    let latest = "SELECT symbol, window_start, trade_count FROM gold.ohlcv_1m ORDER BY window_start DESC, symbol LIMIT 5";
-    eventually("bars over SQL", Duration::from_secs(40), || query(folder, &server, latest).filter(|rows| !rows.is_empty()));
+    let latest =
+        "SELECT symbol, window_start, trade_count FROM gold.ohlcv_1m ORDER BY window_start DESC, symbol LIMIT 5";
+    eventually("bars over SQL", Duration::from_secs(40), || {
+        query(folder, &server, latest).filter(|rows| !rows.is_empty())
+    });
 
     let mut status = role(folder, &broker, &["status", "--format", "json"]);
     let report: Value = eventually("every role's heartbeat", Duration::from_secs(20), || {
         let output = Running::start(&mut status).output();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let roles: Vec<_> = report["roles"].as_array()?.iter().filter_map(|role| role["role"].as_str().map(str::to_owned)).collect();
-        ["produce", "ingest", "run"].iter().all(|role| roles.iter().any(|found| found == role)).then_some(report)
+        let roles: Vec<_> = report["roles"]
+            .as_array()?
+            .iter()
+            .filter_map(|role| role["role"].as_str().map(str::to_owned))
+            .collect();
+        ["produce", "ingest", "run"]
+            .iter()
+            .all(|role| roles.iter().any(|found| found == role))
+            .then_some(report)
     });
     assert!(report["kafka"]["lag_records"].is_i64(), "{report}");
 
     // A kill in the middle, and the role that comes after it goes on.
     ingest.kill();
-    let before = query(folder, &server, "SELECT count(*) AS n FROM bronze.trades").unwrap()[0]["n"].as_i64().unwrap();
+    let before = query(folder, &server, "SELECT count(*) AS n FROM bronze.trades").unwrap()[0]["n"]
+        .as_i64()
+        .unwrap();
     let ingest = Running::start(&mut role(folder, &broker, &["ingest"]));
     eventually("more bronze rows", Duration::from_secs(30), || {
-        query(folder, &server, "SELECT count(*) AS n FROM bronze.trades").filter(|rows| rows[0]["n"].as_i64() > Some(before))
+        query(folder, &server, "SELECT count(*) AS n FROM bronze.trades")
+            .filter(|rows| rows[0]["n"].as_i64() > Some(before))
     });
 
     produce.terminate();
@@ -93,16 +112,51 @@ fn dead_letters_are_listed() {
     let flags = ["--lake", lake.to_str().unwrap(), "--topic", &broker.topic];
     // One good trade makes the topic.
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ws-sessions/binance.jsonl.zst");
-    stdout(folder, &["produce", "--feed", &format!("replay={}", file.display()), "--bootstrap-servers", &broker.addr, "--topic", &broker.topic]);
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &broker.addr).create().unwrap();
+    stdout(
+        folder,
+        &[
+            "produce",
+            "--feed",
+            &format!("replay={}", file.display()),
+            "--bootstrap-servers",
+            &broker.addr,
+            "--topic",
+            &broker.topic,
+        ],
+    );
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &broker.addr)
+        .create()
+        .unwrap();
     for payload in [&b"no json"[..], b"\xff\xfe", b""] {
-        producer.send(BaseRecord::<[u8], [u8]>::to(&broker.topic).partition(0).payload(payload)).unwrap();
+        producer
+            .send(
+                BaseRecord::<[u8], [u8]>::to(&broker.topic)
+                    .partition(0)
+                    .payload(payload),
+            )
+            .unwrap();
     }
     producer.flush(Duration::from_secs(20)).unwrap();
-    stdout(folder, &[&["ingest", "--until-latest", "--bootstrap-servers", &broker.addr][..], &flags].concat());
+    stdout(
+        folder,
+        &[
+            &["ingest", "--until-latest", "--bootstrap-servers", &broker.addr][..],
+            &flags,
+        ]
+        .concat(),
+    );
 
-    let list = |more: &[&str]| stdout(folder, &[&["dlq", "list", "--lake", lake.to_str().unwrap()][..], more].concat());
-    let rows: Vec<Value> = list(&["--format", "json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let list = |more: &[&str]| {
+        stdout(
+            folder,
+            &[&["dlq", "list", "--lake", lake.to_str().unwrap()][..], more].concat(),
+        )
+    };
+    let rows: Vec<Value> = list(&["--format", "json"])
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let mut classes: Vec<_> = rows.iter().map(|row| row["error_class"].as_str().unwrap()).collect();
     classes.sort_unstable();
     assert_eq!(classes, ["empty_value", "not_json", "not_utf8"]);
@@ -129,16 +183,26 @@ fn query_formats_and_errors() {
     assert_eq!(text("json", sql), "{\"one\":1,\"two\":\"a,b\",\"three\":null}\n");
     assert!(text("table", sql).contains("| one | two | three |"));
     let arrow = ask("arrow", sql).stdout;
-    let batches: Vec<_> = arrow::ipc::reader::StreamReader::try_new(&arrow[..], None).unwrap().map(Result::unwrap).collect();
+    let batches: Vec<_> = arrow::ipc::reader::StreamReader::try_new(&arrow[..], None)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
     // No rows, but the columns.
     assert_eq!(text("csv", "SELECT 1 AS one WHERE false"), "one\n");
 
-    for (sql, part) in [("SELECT * FROM gold.nothing", "nothing"), ("SELEC 1", "SELEC"), ("DROP TABLE silver.trades", "read")] {
+    for (sql, part) in [
+        ("SELECT * FROM gold.nothing", "nothing"),
+        ("SELEC 1", "SELEC"),
+        ("DROP TABLE silver.trades", "read"),
+    ] {
         let output = ask("table", sql);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{sql}: {stderr}");
-        assert!(stderr.starts_with("error: ") && stderr.lines().count() == 1 && stderr.contains(part), "{sql}: {stderr}");
+        assert!(
+            stderr.starts_with("error: ") && stderr.lines().count() == 1 && stderr.contains(part),
+            "{sql}: {stderr}"
+        );
     }
     serve.terminate();
 }

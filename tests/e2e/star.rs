@@ -10,13 +10,30 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ticklake-ingest", &["ticklake-sql"]),
     ("ticklake-engine", &["ticklake-sql"]),
     ("ticklake-flight-server", &["ticklake-sql"]),
-    ("ticklake", &["ticklake-sql", "ticklake-ingest", "ticklake-engine", "ticklake-flight-server"]),
+    (
+        "ticklake",
+        &[
+            "ticklake-sql",
+            "ticklake-ingest",
+            "ticklake-engine",
+            "ticklake-flight-server",
+        ],
+    ),
 ];
 
 #[test]
 fn dependencies_form_a_star() {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let asked = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path", manifest]).output();
+    let asked = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--manifest-path",
+            manifest,
+        ])
+        .output();
     let metadata: Value = serde_json::from_slice(&asked.unwrap().stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
@@ -28,9 +45,16 @@ fn dependencies_form_a_star() {
     for package in packages {
         let package_name = name(package);
         let allowed = ALLOWED.iter().find(|(allowed, _)| *allowed == package_name).unwrap().1;
-        let dependencies = package["dependencies"].as_array().unwrap().iter().map(|dependency| (name(dependency), &dependency["kind"]));
+        let dependencies = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|dependency| (name(dependency), &dependency["kind"]));
         for (dependency, kind) in dependencies.filter(|(dependency, _)| found.contains(dependency)) {
-            assert!(allowed.contains(&dependency.as_str()), "{package_name} must not depend on {dependency} (kind {kind})");
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{package_name} must not depend on {dependency} (kind {kind})"
+            );
         }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::lake::{LakeFolder, assert_bars_equal_the_fold};
 use crate::process::{Running, eventually, output, stdout, ticklake};
 
-const LATEST: &str = "SELECT window_start, symbol, trade_count, revision FROM gold.ohlcv_1m ORDER BY window_start DESC, symbol LIMIT 10";
+const LATEST: &str =
+    "SELECT window_start, symbol, trade_count, revision FROM gold.ohlcv_1m ORDER BY window_start DESC, symbol LIMIT 10";
 const TRADES: &str = "SELECT count(*) AS n FROM silver.trades";
 /// The promise of the first block that `up` prints.
 const FIRST_BARS: Duration = Duration::from_secs(10);
@@ -24,7 +25,15 @@ fn start(folder: &Path, args: &[&str]) -> Up {
     let ports = data_dir.join("ports.json");
     let _old = std::fs::remove_file(&ports);
     let mut command = ticklake(folder);
-    command.args(["up", "--data-dir", data_dir.to_str().unwrap(), "--flight-addr", "127.0.0.1:0", "--kafka-addr", "127.0.0.1:0"]);
+    command.args([
+        "up",
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+        "--flight-addr",
+        "127.0.0.1:0",
+        "--kafka-addr",
+        "127.0.0.1:0",
+    ]);
     let mut process = Running::start(command.args(args));
     let flight = eventually("ports.json", Duration::from_secs(30), || {
         assert!(process.is_running(), "{}", process.said());
@@ -39,17 +48,24 @@ impl Up {
     fn query(&self, folder: &Path, sql: &str) -> Option<Vec<Value>> {
         let output = output(folder, &["query", "--server", &self.flight, "--format", "json", sql]);
         let text = String::from_utf8(output.stdout).unwrap();
-        output.status.success().then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+        output
+            .status
+            .success()
+            .then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
     }
 
     fn trades(&self, folder: &Path) -> i64 {
-        self.query(folder, TRADES).and_then(|rows| rows[0]["n"].as_i64()).unwrap_or_default()
+        self.query(folder, TRADES)
+            .and_then(|rows| rows[0]["n"].as_i64())
+            .unwrap_or_default()
     }
 
     fn wait_for_trades(&self, folder: &Path, above: i64, within: Duration) -> i64 {
-        eventually(&format!("more than {above} trades in silver\n{}", self.process.said()), within, || {
-            Some(self.trades(folder)).filter(|trades| *trades > above)
-        })
+        eventually(
+            &format!("more than {above} trades in silver\n{}", self.process.said()),
+            within,
+            || Some(self.trades(folder)).filter(|trades| *trades > above),
+        )
     }
 }
 
@@ -61,7 +77,10 @@ fn assert_exact(folder: &Path) {
     // The drain may leave bronze ahead of silver, and silver ahead of gold: one refresh closes both.
     stdout(folder, &["refresh", "--lake", lake.to_str().unwrap()]);
     let refreshed = LakeFolder(lake.clone()).assert_silver_is_unique();
-    assert!(silver <= refreshed && refreshed == bronze, "{bronze} records made {silver}, then {refreshed} trades");
+    assert!(
+        silver <= refreshed && refreshed == bronze,
+        "{bronze} records made {silver}, then {refreshed} trades"
+    );
     assert_bars_equal_the_fold(&lake, &LakeFolder(lake.clone()).silver());
 }
 
@@ -71,7 +90,9 @@ fn bars_within_seconds_and_the_folder_goes_on_after_stop_and_kill() {
     let folder = folder.path();
 
     let up = start(folder, &[]);
-    let first = eventually("bars", FIRST_BARS, || up.query(folder, LATEST).filter(|rows| !rows.is_empty()));
+    let first = eventually("bars", FIRST_BARS, || {
+        up.query(folder, LATEST).filter(|rows| !rows.is_empty())
+    });
     let newer = |rows: &Vec<Value>| *rows != first;
     eventually("newer bars", FIRST_BARS, || up.query(folder, LATEST).filter(newer));
     let before = up.wait_for_trades(folder, 0, FIRST_BARS);
@@ -94,7 +115,18 @@ fn a_second_up_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let up = start(folder.path(), &[]);
     let data_dir = folder.path().join("data");
-    let second = output(folder.path(), &["up", "--data-dir", data_dir.to_str().unwrap(), "--kafka-addr", "127.0.0.1:0", "--flight-addr", "127.0.0.1:0"]);
+    let second = output(
+        folder.path(),
+        &[
+            "up",
+            "--data-dir",
+            data_dir.to_str().unwrap(),
+            "--kafka-addr",
+            "127.0.0.1:0",
+            "--flight-addr",
+            "127.0.0.1:0",
+        ],
+    );
     let stderr = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("another `ticklake up` runs on"), "{stderr}");
@@ -105,13 +137,24 @@ fn a_second_up_on_the_same_folder_is_refused() {
 fn the_first_block_says_what_runs_where() {
     let folder = tempfile::tempdir().unwrap();
     let up = start(folder.path(), &[]);
-    let said = eventually("the block", Duration::from_secs(10), || Some(up.process.said()).filter(|said| said.contains("SELECT")));
+    let said = eventually("the block", Duration::from_secs(10), || {
+        Some(up.process.said()).filter(|said| said.contains("SELECT"))
+    });
     let stdout = said.split("--- stderr").next().unwrap();
-    assert!(stdout.contains(&up.flight) && stdout.contains("ticklake query"), "{said}");
+    assert!(
+        stdout.contains(&up.flight) && stdout.contains("ticklake query"),
+        "{said}"
+    );
     assert!(stdout.lines().count() <= 15, "a short block: {stdout}");
     // The query that it offers runs as pasted.
-    let offered = stdout.split('"').find(|part| part.starts_with("SELECT")).unwrap().to_owned();
-    eventually("the offered query", FIRST_BARS, || up.query(folder.path(), &offered).filter(|rows| !rows.is_empty()));
+    let offered = stdout
+        .split('"')
+        .find(|part| part.starts_with("SELECT"))
+        .unwrap()
+        .to_owned();
+    eventually("the offered query", FIRST_BARS, || {
+        up.query(folder.path(), &offered).filter(|rows| !rows.is_empty())
+    });
     up.process.terminate();
 }
 
@@ -124,7 +167,12 @@ fn status_shows_positions_lag_and_ages() {
     let variable = data_dir.to_str().unwrap();
     let ask = |format: &str| {
         let mut command = ticklake(folder.path());
-        let output = Running::start(command.env("TICKLAKE_UP__DATA_DIR", variable).args(["status", "--format", format])).output();
+        let output = Running::start(
+            command
+                .env("TICKLAKE_UP__DATA_DIR", variable)
+                .args(["status", "--format", format]),
+        )
+        .output();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -132,18 +180,32 @@ fn status_shows_positions_lag_and_ages() {
         let report: Value = serde_json::from_str(&ask("json")).unwrap();
         (report["roles"][0]["state"] == "running").then_some(report)
     });
-    let tables: Vec<_> = report["tables"].as_array().unwrap().iter().map(|table| table["table"].as_str().unwrap()).collect();
-    assert!(tables.contains(&"bronze.trades") && tables.contains(&"gold.ohlcv_1m"), "{tables:?}");
+    let tables: Vec<_> = report["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| table["table"].as_str().unwrap())
+        .collect();
+    assert!(
+        tables.contains(&"bronze.trades") && tables.contains(&"gold.ohlcv_1m"),
+        "{tables:?}"
+    );
     assert!(report["kafka"]["lag_records"].is_i64(), "{report}");
     let screen = ask("table");
-    assert!(screen.contains("bronze.trades") && screen.contains("records"), "{screen}");
+    assert!(
+        screen.contains("bronze.trades") && screen.contains("records"),
+        "{screen}"
+    );
     up.process.terminate();
 }
 
 #[test]
 fn a_free_port_is_picked_and_the_default_one_is_not_needed() {
     // Whoever holds the default ports, port 0 does not care.
-    let _held: Vec<_> = ["127.0.0.1:50051", "127.0.0.1:9092"].iter().filter_map(|addr| TcpListener::bind(addr).ok()).collect();
+    let _held: Vec<_> = ["127.0.0.1:50051", "127.0.0.1:9092"]
+        .iter()
+        .filter_map(|addr| TcpListener::bind(addr).ok())
+        .collect();
     let folder = tempfile::tempdir().unwrap();
     let up = start(folder.path(), &[]);
     assert!(!up.flight.ends_with(":0"), "{}", up.flight);
