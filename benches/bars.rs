@@ -73,7 +73,7 @@ async fn bench(dir: &Path, rows: u64, runs: u64) {
     let options = GoldOptions { target_partitions: THREADS, ..GoldOptions::default() };
     let started = Instant::now();
     let report = Gold::open(lake(dir), options).await.unwrap().refresh().await.unwrap();
-    figure("gold_from_nothing", rows, report.rows_out as usize, &mut vec![started.elapsed().as_secs_f64()], bytes);
+    figure("gold_from_nothing", rows, report.rows_out as usize, &mut [started.elapsed().as_secs_f64()], bytes);
 }
 
 fn figure(name: &str, rows: u64, bars: usize, seconds: &mut [f64], bytes: i64) {
@@ -192,7 +192,7 @@ impl Market {
         let mut rows: Vec<Row> = Vec::with_capacity(count as usize);
         let mut ts = START_US + width * file as i64;
         for n in 0..count {
-            if self.next() % 3 == 0 {
+            if self.next().is_multiple_of(3) {
                 ts = START_US + width * file as i64 + (width as i128 * i128::from(n) / i128::from(count)) as i64;
             }
             // The lower the number, the busier the symbol.

@@ -1,5 +1,7 @@
 //! The bar aggregate against a naive fold written apart from it: sort, take the ends, add up in big integers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod fold;
 
 use std::collections::BTreeMap;

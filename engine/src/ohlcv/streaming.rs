@@ -12,8 +12,9 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_expr::expressions::{CastExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::{ExecutionPlan, Partitioning};
 
 use super::runs::{BarRunsExec, Key};
 use super::udaf::Ohlcv;
@@ -65,6 +66,9 @@ fn reads_sorted_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
         let Some(files) = scan.data_source().downcast_ref::<FileScanConfig>() else { return false };
         return files.file_groups.iter().flat_map(|group| group.files()).all(|file| file.ordering.is_some());
+    }
+    if let Some(spread) = plan.downcast_ref::<RepartitionExec>() {
+        return matches!(spread.partitioning(), Partitioning::RoundRobinBatch(_)) && reads_sorted_files(spread.input());
     }
     const KEEP_NEIGHBOURS: [&str; 7] =
         ["FilterExec", "ProjectionExec", "UnionExec", "InterleaveExec", "CooperativeExec", "CoalescePartitionsExec", "CoalesceBatchesExec"];
