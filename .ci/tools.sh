@@ -20,7 +20,7 @@ system_packages() {
     shellcheck:shellcheck python3:python3; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done
-  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv python3-pip)
+  python3 -c 'import ensurepip, pip' 2>/dev/null || missing+=(python3-venv python3-pip)
   ((${#missing[@]} == 0)) && return
   echo "installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
