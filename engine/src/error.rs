@@ -14,7 +14,7 @@ pub enum Error {
     Sql {
         step: &'static str,
         #[source]
-        source: ticklake_sql::Error,
+        source: Box<ticklake_sql::Error>,
     },
     /// A data file could not be fetched.
     #[error("read {path} of table {table}")]
@@ -22,7 +22,7 @@ pub enum Error {
         table: TableName,
         path: String,
         #[source]
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// A data file could not be decoded.
     #[error("decode {path} of table {table}")]
@@ -62,14 +62,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The table layer failed in `step`.
+    pub fn sql(step: &'static str, source: ticklake_sql::Error) -> Self {
+        Self::Sql {
+            step,
+            source: Box::new(source),
+        }
+    }
+
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) => ErrorKind::Invalid,
             Error::Sql { source, .. } => source.kind(),
-            Error::Read {
-                source: object_store::Error::NotFound { .. },
-                ..
-            } => ErrorKind::Data,
+            Error::Read { source, .. } if matches!(**source, object_store::Error::NotFound { .. }) => ErrorKind::Data,
             Error::Read { .. } | Error::Contended { .. } | Error::TimedOut { .. } => ErrorKind::Retry,
             Error::Query { source, .. } => match source.find_root() {
                 datafusion::error::DataFusionError::ObjectStore(_) | datafusion::error::DataFusionError::IoError(_) => {
@@ -91,7 +96,7 @@ pub trait Step<T> {
 
 impl<T> Step<T> for std::result::Result<T, ticklake_sql::Error> {
     fn step(self, step: &'static str) -> Result<T> {
-        self.map_err(|source| Error::Sql { step, source })
+        self.map_err(|source| Error::sql(step, source))
     }
 }
 

@@ -22,7 +22,7 @@ impl Files {
         let snapshot = table.load(Some(version)).await.step("load the files of a table")?;
         let state = snapshot.snapshot().map_err(|source| Error::Sql {
             step: "load the files of a table",
-            source: ticklake_sql::Error::Delta { what: "read the snapshot", table: table.name().clone(), source: Box::new(source) },
+            source: Box::new(ticklake_sql::Error::Delta { what: "read the snapshot", table: table.name().clone(), source: Box::new(source) }),
         })?;
         let mut files = Self::default();
         for file in state.log_data().iter() {

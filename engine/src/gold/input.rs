@@ -72,7 +72,7 @@ impl Input {
                     let removed: Vec<_> = removes(&entry).map(|remove| self.removed(remove)).collect();
                     self.note(&entry, removed);
                 }
-                Err(error) if error.kind() != ErrorKind::Data => return Err(Error::Sql { step: "read the log of silver", source: error }),
+                Err(error) if error.kind() != ErrorKind::Data => return Err(Error::sql("read the log of silver", error)),
                 Ok(None) | Err(_) => {
                     tracing::warn!(table = %self.table.name(), position, version, "the log goes back less far than gold's position: every bar is computed again");
                     self.everything = true;
@@ -95,7 +95,7 @@ impl Input {
                     *self = Self::open(self.table.clone(), Some(position)).await?;
                     return Ok(());
                 }
-                Err(source) => return Err(Error::Sql { step: "read the log of silver", source }),
+                Err(source) => return Err(Error::sql("read the log of silver", source)),
             }
         }
     }
@@ -142,7 +142,7 @@ impl Input {
                 }
                 Ok(None) => break,
                 Err(error) if error.kind() == ErrorKind::Data => break,
-                Err(source) => return Err(Error::Sql { step: "read the log of silver", source }),
+                Err(source) => return Err(Error::sql("read the log of silver", source)),
             }
         }
         Ok(None)

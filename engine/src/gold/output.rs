@@ -74,7 +74,7 @@ impl Output {
                 }
                 Ok(None) => break,
                 Err(error) if error.kind() == ErrorKind::Data => break,
-                Err(source) => return Err(Error::Sql { step: "read the log of gold", source }),
+                Err(source) => return Err(Error::sql("read the log of gold", source)),
             }
         }
         Ok(None)
@@ -107,7 +107,7 @@ impl Output {
                 Err(error) => error,
             };
             if error.kind() != ErrorKind::Retry {
-                return Err(Error::Sql { step: "commit a refresh", source: error });
+                return Err(Error::sql("commit a refresh", error));
             }
             // The outcome is unknown: the positions tell.
             self.follow().await?;
@@ -116,7 +116,7 @@ impl Output {
             }
             match delays.next() {
                 Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(Error::Sql { step: "commit a refresh", source: error }),
+                None => return Err(Error::sql("commit a refresh", error)),
             }
         }
     }

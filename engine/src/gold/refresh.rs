@@ -103,7 +103,7 @@ impl Gold {
                 }
                 Ok(None) => return self.reopen().await,
                 Err(error) if error.kind() == ticklake_sql::ErrorKind::Data => return self.reopen().await,
-                Err(source) => return Err(Error::Sql { step: "follow the log of gold", source }),
+                Err(source) => return Err(Error::sql("follow the log of gold", source)),
             }
         }
         self.input.follow().await?;

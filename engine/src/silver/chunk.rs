@@ -37,10 +37,7 @@ pub async fn next(bronze: &Table, after: Option<u64>, until: Option<u64>, max_ro
             Ok(None) => break,
             Err(error) if error.kind() == ErrorKind::Data => return Err(behind(bronze, version, error)),
             Err(source) => {
-                return Err(Error::Sql {
-                    step: "read the log of bronze.trades",
-                    source,
-                });
+                return Err(Error::sql("read the log of bronze.trades", source));
             }
         };
         let chunk = chunk.get_or_insert(Chunk {

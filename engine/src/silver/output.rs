@@ -89,10 +89,7 @@ impl Output {
                 Ok(None) => return self.load().await,
                 Err(error) if error.kind() == ErrorKind::Data => return self.load().await,
                 Err(source) => {
-                    return Err(Error::Sql {
-                        step: "follow the log of a table",
-                        source,
-                    });
+                    return Err(Error::sql("follow the log of a table", source));
                 }
             }
         }
@@ -104,11 +101,11 @@ impl Output {
         let snapshot = self.table.load(Some(version)).await.step("load the files of a table")?;
         let state = snapshot.snapshot().map_err(|source| Error::Sql {
             step: "load the files of a table",
-            source: ticklake_sql::Error::Delta {
+            source: Box::new(ticklake_sql::Error::Delta {
                 what: "read the snapshot",
                 table: self.table.name().clone(),
                 source: Box::new(source),
-            },
+            }),
         })?;
         self.held = Held::default();
         for file in state.log_data().iter() {
@@ -211,10 +208,7 @@ impl Output {
                 Err(error) => error,
             };
             if error.kind() != ErrorKind::Retry {
-                return Err(Error::Sql {
-                    step: "commit a refresh",
-                    source: error,
-                });
+                return Err(Error::sql("commit a refresh", error));
             }
             // The outcome is unknown: the positions tell.
             self.follow().await?;
@@ -225,10 +219,7 @@ impl Output {
             match delays.next() {
                 Some(delay) => tokio::time::sleep(delay).await,
                 None => {
-                    return Err(Error::Sql {
-                        step: "commit a refresh",
-                        source: error,
-                    });
+                    return Err(Error::sql("commit a refresh", error));
                 }
             }
         }

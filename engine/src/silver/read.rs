@@ -298,7 +298,7 @@ fn decode<'a>(table: &'a Table, file: &'a FileRef) -> impl Fn(ParquetError) -> E
             Ok(source) => Error::Read {
                 table: table.name().clone(),
                 path: file.path.clone(),
-                source: *source,
+                source,
             },
             Err(cause) => Error::Decode {
                 table: table.name().clone(),
