@@ -13,6 +13,9 @@ use ticklake_sql::decimal;
 /// A value above this is set aside unread: no trade is that long, and one flush must fit into memory.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
 
+/// A record nests two deep; the JSON parser recurses, and its stack is finite.
+const MAX_DEPTH: usize = 64;
+
 /// Names stand in file statistics; no venue needs more.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -139,10 +142,39 @@ pub fn decode(value: Option<&[u8]>) -> Result<Record<'_>, DecodeError> {
     if !text.trim_ascii_start().starts_with('{') {
         return Err(diagnose(text, "the value is no trade"));
     }
+    if nests_too_deep(value) {
+        let message = format!("the value nests deeper than {MAX_DEPTH} levels");
+        return Err(DecodeError::new(ErrorClass::BadValue, message));
+    }
     match sonic_rs::from_str::<Record<'_>>(text) {
         Ok(record) => check(&record).map(|()| record),
         Err(error) => Err(diagnose(text, &first_line(&error.to_string()))),
     }
+}
+
+/// True where brackets open inside each other too often. Almost always the number of brackets alone says no.
+fn nests_too_deep(value: &[u8]) -> bool {
+    // `[` and `{` differ in one bit.
+    let opening = |byte: &u8| byte | 0x20 == b'{';
+    if value.iter().filter(|byte| opening(byte)).count() <= MAX_DEPTH {
+        return false;
+    }
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in value {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
 }
 
 /// What the JSON grammar cannot say.
@@ -403,10 +435,14 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_in_an_ignored_field_is_no_danger() {
-        let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
-        let text = GOOD.replace(r#""raw":"#, &format!(r#""deep":{deep},"raw":"#));
-        // Either way of ending is fine, a crash is not.
-        let _ = decode(Some(text.as_bytes()));
+    fn deep_nesting_is_set_aside_and_many_brackets_are_not() {
+        let with = |field: &str| GOOD.replace(r#""raw":"#, &format!(r#"{field},"raw":"#));
+        let nested = |depth: usize| format!(r#""deep":{}{}"#, "[".repeat(depth), "]".repeat(depth));
+        for depth in [64, 200_000] {
+            check_class(with(&nested(depth)), ErrorClass::BadValue, "nests deeper");
+        }
+        assert!(decode(Some(with(&nested(63)).as_bytes())).is_ok());
+        assert!(decode(Some(with(&format!(r#""flat":[{}[]]"#, "[],".repeat(500))).as_bytes())).is_ok());
+        assert!(decode(Some(with(&format!(r#""text":"\"{}""#, "[".repeat(500))).as_bytes())).is_ok());
     }
 }
