@@ -3,6 +3,7 @@
 mod lake;
 mod order;
 mod restart;
+mod speed;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
