@@ -63,7 +63,10 @@ pub struct Computed {
 
 /// A hole inside says no; nothing before the bar (`previous_seq`, the last seq of the bar before) leaves it open.
 pub fn is_complete(values: &Values, rows: i64, previous_seq: Option<i64>) -> Option<bool> {
-    let spans = values.last_seq.checked_sub(values.first_seq).and_then(|span| span.checked_add(1));
+    let spans = values
+        .last_seq
+        .checked_sub(values.first_seq)
+        .and_then(|span| span.checked_add(1));
     if spans != Some(rows) {
         return Some(false);
     }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
@@ -22,7 +23,9 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn column(&self, name: &str) -> Result<&ArrayRef, ArrowError> {
-        self.batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("bars without a column {name}")))
+        self.batch
+            .column_by_name(name)
+            .ok_or_else(|| ArrowError::SchemaError(format!("bars without a column {name}")))
     }
 
     fn texts(&self, name: &str) -> Result<StringViewArray, ArrowError> {
@@ -31,28 +34,46 @@ impl Rows<'_> {
 
     fn micros(&self, name: &str) -> Result<TimestampMicrosecondArray, ArrowError> {
         let wanted = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        Ok(cast(self.column(name)?, &wanted)?.as_primitive::<TimestampMicrosecondType>().clone())
+        Ok(cast(self.column(name)?, &wanted)?
+            .as_primitive::<TimestampMicrosecondType>()
+            .clone())
     }
 
     fn decimals(&self, name: &str) -> Result<&Decimal128Array, ArrowError> {
-        self.column(name)?.as_primitive_opt::<Decimal128Type>().ok_or_else(|| ArrowError::SchemaError(format!("{name} of bars is no decimal")))
+        self.column(name)?
+            .as_primitive_opt::<Decimal128Type>()
+            .ok_or_else(|| ArrowError::SchemaError(format!("{name} of bars is no decimal")))
     }
 
     fn integers(&self, name: &str) -> Result<&Int64Array, ArrowError> {
-        self.column(name)?.as_primitive_opt::<Int64Type>().ok_or_else(|| ArrowError::SchemaError(format!("{name} of bars is no integer")))
+        self.column(name)?
+            .as_primitive_opt::<Int64Type>()
+            .ok_or_else(|| ArrowError::SchemaError(format!("{name} of bars is no integer")))
     }
 
     fn booleans(&self, name: &str) -> Result<&BooleanArray, ArrowError> {
-        self.column(name)?.as_boolean_opt().ok_or_else(|| ArrowError::SchemaError(format!("{name} of bars is no boolean")))
+        self.column(name)?
+            .as_boolean_opt()
+            .ok_or_else(|| ArrowError::SchemaError(format!("{name} of bars is no boolean")))
     }
 
     fn keys(&self) -> Result<Vec<Key>, ArrowError> {
-        let (venues, symbols, starts) = (self.texts("venue")?, self.texts("symbol")?, self.micros("window_start")?);
+        let (venues, symbols, starts) = (
+            self.texts("venue")?,
+            self.texts("symbol")?,
+            self.micros("window_start")?,
+        );
         let mut texts = Texts::default();
         Ok((0..self.batch.num_rows())
             .map(|row| {
-                let series = Series { venue: texts.shared(venues.value(row)), symbol: texts.shared(symbols.value(row)) };
-                Key { series, start: starts.value(row) }
+                let series = Series {
+                    venue: texts.shared(venues.value(row)),
+                    symbol: texts.shared(symbols.value(row)),
+                };
+                Key {
+                    series,
+                    start: starts.value(row),
+                }
             })
             .collect())
     }
@@ -64,7 +85,11 @@ impl Rows<'_> {
         let (volume, quote) = (decimal("volume")?, decimal("quote_volume")?);
         let (vwap, average) = (decimal("vwap")?, decimal("avg_price")?);
         let (bought, bought_quote) = (decimal("taker_buy_volume")?, decimal("taker_buy_quote_volume")?);
-        let (count, first_seq, last_seq) = (self.integers("trade_count")?, self.integers("first_seq")?, self.integers("last_seq")?);
+        let (count, first_seq, last_seq) = (
+            self.integers("trade_count")?,
+            self.integers("first_seq")?,
+            self.integers("last_seq")?,
+        );
         let (first_ts, last_ts) = (self.micros("first_ts")?, self.micros("last_ts")?);
         let ratio = |column: &Decimal128Array, row| column.is_valid(row).then(|| column.value(row));
         Ok((0..self.batch.num_rows())
@@ -96,7 +121,13 @@ impl Rows<'_> {
         let counts = self.integers("row_count")?;
         let bars = self.keys()?.into_iter().zip(self.values()?).enumerate();
         let rows = |row| if counts.is_null(row) { 0 } else { counts.value(row) };
-        Ok(bars.map(|(row, (key, values))| Computed { key, values, rows: rows(row) }).collect())
+        Ok(bars
+            .map(|(row, (key, values))| Computed {
+                key,
+                values,
+                rows: rows(row),
+            })
+            .collect())
     }
 
     fn stored(&self) -> Result<Vec<(Key, Bar)>, ArrowError> {
@@ -106,8 +137,19 @@ impl Rows<'_> {
         Ok(bars
             .filter_map(|(row, (key, values))| {
                 let is_complete = complete.is_valid(row).then(|| complete.value(row));
-                let content = Content { values: values?, is_closed: closed.value(row), is_complete };
-                Some((key, Bar { content, revision: revision.value(row), computed_at: computed_at.value(row) }))
+                let content = Content {
+                    values: values?,
+                    is_closed: closed.value(row),
+                    is_complete,
+                };
+                Some((
+                    key,
+                    Bar {
+                        content,
+                        revision: revision.value(row),
+                        computed_at: computed_at.value(row),
+                    },
+                ))
             })
             .collect())
     }
@@ -144,13 +186,23 @@ pub fn encode(bars: &[(&Key, &Bar)], interval: Interval, schema: &SchemaRef) -> 
         let column: Decimal128Array = bars.iter().map(|(_, bar)| value(&bar.content.values)).collect();
         Arc::new(column.with_data_type(data_type.clone()))
     };
-    let integers = |value: &dyn Fn(&Bar) -> i64| -> ArrayRef { Arc::new(bars.iter().map(|(_, bar)| Some(value(bar))).collect::<Int64Array>()) };
-    let texts = |text: &dyn Fn(&Key) -> Arc<str>| -> ArrayRef { Arc::new(bars.iter().map(|(key, _)| Some(text(key))).collect::<StringArray>()) };
+    let integers = |value: &dyn Fn(&Bar) -> i64| -> ArrayRef {
+        Arc::new(bars.iter().map(|(_, bar)| Some(value(bar))).collect::<Int64Array>())
+    };
+    let texts = |text: &dyn Fn(&Key) -> Arc<str>| -> ArrayRef {
+        Arc::new(bars.iter().map(|(key, _)| Some(text(key))).collect::<StringArray>())
+    };
     let micros = |value: &dyn Fn(&Key, &Bar) -> i64| -> ArrayRef {
         let column: TimestampMicrosecondArray = bars.iter().map(|(key, bar)| Some(value(key, bar))).collect();
         Arc::new(column.with_timezone("UTC"))
     };
-    let booleans = |value: &dyn Fn(&Content) -> Option<bool>| -> ArrayRef { Arc::new(bars.iter().map(|(_, bar)| value(&bar.content)).collect::<BooleanArray>()) };
+    let booleans = |value: &dyn Fn(&Content) -> Option<bool>| -> ArrayRef {
+        Arc::new(
+            bars.iter()
+                .map(|(_, bar)| value(&bar.content))
+                .collect::<BooleanArray>(),
+        )
+    };
     let column = |field: &arrow::datatypes::FieldRef| -> Result<ArrayRef, ArrowError> {
         let decimal = |value: &dyn Fn(&Values) -> Option<i128>| values(value, field.data_type());
         Ok(match field.name().as_str() {
@@ -177,9 +229,15 @@ pub fn encode(bars: &[(&Key, &Bar)], interval: Interval, schema: &SchemaRef) -> 
             "is_complete" => booleans(&|content| content.is_complete),
             "revision" => integers(&|bar| bar.revision),
             "computed_at" => micros(&|_, bar| bar.computed_at),
-            other => return Err(ArrowError::SchemaError(format!("gold has a column {other} that no bar fills"))),
+            other => {
+                return Err(ArrowError::SchemaError(format!(
+                    "gold has a column {other} that no bar fills"
+                )));
+            }
         })
     };
     let columns: Result<Vec<ArrayRef>, ArrowError> = schema.fields().iter().map(column).collect();
-    columns.and_then(|columns| RecordBatch::try_new(schema.clone(), columns)).step("encode bars")
+    columns
+        .and_then(|columns| RecordBatch::try_new(schema.clone(), columns))
+        .step("encode bars")
 }

@@ -22,7 +22,11 @@ impl Files {
         let snapshot = table.load(Some(version)).await.step("load the files of a table")?;
         let state = snapshot.snapshot().map_err(|source| Error::Sql {
             step: "load the files of a table",
-            source: Box::new(ticklake_sql::Error::Delta { what: "read the snapshot", table: table.name().clone(), source: Box::new(source) }),
+            source: Box::new(ticklake_sql::Error::Delta {
+                what: "read the snapshot",
+                table: table.name().clone(),
+                source: Box::new(source),
+            }),
         })?;
         let mut files = Self::default();
         for file in state.log_data().iter() {
@@ -35,13 +39,17 @@ impl Files {
 
     /// Takes over one commit; returns the files that it removed, as far as they were known.
     pub fn apply(&mut self, adds: &[Add], removes: &[Remove], spec: &TableSpec) -> Vec<Arc<DataFile>> {
-        let removed = removes.iter().filter_map(|remove| self.by_path.remove(&remove.path)).collect();
+        let removed = removes
+            .iter()
+            .filter_map(|remove| self.by_path.remove(&remove.path))
+            .collect();
         adds.iter().for_each(|add| self.add(add.clone(), spec));
         removed
     }
 
     fn add(&mut self, add: Add, spec: &TableSpec) {
-        self.by_path.insert(add.path.clone(), Arc::new(DataFile::new(add, spec)));
+        self.by_path
+            .insert(add.path.clone(), Arc::new(DataFile::new(add, spec)));
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<DataFile>> {

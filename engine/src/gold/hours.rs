@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use deltalake::kernel::{Add, Remove};
+use ticklake_sql::Table;
 use ticklake_sql::commit::removal;
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::Table;
 
 use super::bar::{Bar, Key, Series};
 use super::columns::encode;
@@ -99,7 +99,8 @@ impl Hours {
         self.files.apply(adds, removes, self.table.spec());
         self.reindex();
         let index = &self.index;
-        let is_current = |hour: &i64, paths: &BTreeSet<String>| index.get(hour).map_or(paths.is_empty(), |active| active == paths);
+        let is_current =
+            |hour: &i64, paths: &BTreeSet<String>| index.get(hour).map_or(paths.is_empty(), |active| active == paths);
         let before = self.loaded.len() + self.outlines.len();
         self.loaded.retain(|start, hour| is_current(start, &hour.paths));
         self.outlines.retain(|start, outline| is_current(start, &outline.paths));
@@ -129,11 +130,20 @@ impl Hours {
 
     /// Starts of the hours that overlap `[from, until)` and have bars.
     pub fn between(&self, from: i64, until: i64) -> Vec<i64> {
-        let first = if from == i64::MIN { from } else { self.interval.hour_of(from) };
+        let first = if from == i64::MIN {
+            from
+        } else {
+            self.interval.hour_of(from)
+        };
         let stored = self.index.range(first..until.max(first)).map(|(hour, _)| *hour);
         let loaded = self.loaded.range(first..until.max(first)).map(|(hour, _)| *hour);
         let written = self.written.range(first..until.max(first)).copied();
-        stored.chain(loaded).chain(written).collect::<BTreeSet<_>>().into_iter().collect()
+        stored
+            .chain(loaded)
+            .chain(written)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
     }
 
     /// Brings an hour into memory, with every hour that shares a file with it.
@@ -146,17 +156,30 @@ impl Hours {
                 continue;
             }
             if self.written.contains(&hour) {
-                return Err(Error::Internal("an hour of bars is asked for after it was written".into()));
+                return Err(Error::Internal(
+                    "an hour of bars is asked for after it was written".into(),
+                ));
             }
             for path in self.index.get(&hour).into_iter().flatten() {
                 if paths.insert(path.clone()) {
-                    wanted.extend(self.files.get(path).into_iter().flat_map(|file| hours_of(file, self.interval)));
+                    wanted.extend(
+                        self.files
+                            .get(path)
+                            .into_iter()
+                            .flat_map(|file| hours_of(file, self.interval)),
+                    );
                 }
             }
         }
         for hour in &hours {
             let paths = self.index.get(hour).cloned().unwrap_or_default();
-            self.loaded.insert(*hour, Hour { paths, ..Hour::default() });
+            self.loaded.insert(
+                *hour,
+                Hour {
+                    paths,
+                    ..Hour::default()
+                },
+            );
         }
         for (key, bar) in model.stored(&self.table, self.active(&paths)).await? {
             if let Some(hour) = self.loaded.get_mut(&self.interval.hour_of(key.start)) {
@@ -186,7 +209,11 @@ impl Hours {
     /// Puts a bar in its place, or takes it out, in a loaded hour.
     pub fn set(&mut self, key: Key, bar: Option<Bar>) {
         let start = self.interval.hour_of(key.start);
-        if self.first_known.get(&key.series).is_some_and(|first| key.start < *first) {
+        if self
+            .first_known
+            .get(&key.series)
+            .is_some_and(|first| key.start < *first)
+        {
             self.first_known.remove(&key.series);
         }
         let hour = self.loaded.entry(start).or_default();
@@ -198,7 +225,11 @@ impl Hours {
             hour.is_changed = true;
             // A file that is taken out takes out all its hours.
             let paths = hour.paths.clone();
-            for other in self.loaded.values_mut().filter(|other| !other.paths.is_disjoint(&paths)) {
+            for other in self
+                .loaded
+                .values_mut()
+                .filter(|other| !other.paths.is_disjoint(&paths))
+            {
                 other.is_changed = true;
             }
         }
@@ -210,7 +241,10 @@ impl Hours {
         if first_known.is_some_and(|first| start <= first) {
             return Ok(None);
         }
-        let key = |start| Key { series: series.clone(), start };
+        let key = |start| Key {
+            series: series.clone(),
+            start,
+        };
         let lowest = first_known.map_or(i64::MIN, |first| self.interval.hour_of(first));
         for hour in self.between(lowest, start).into_iter().rev() {
             if let Some(loaded) = self.loaded.get(&hour) {
@@ -224,7 +258,10 @@ impl Hours {
                 Some(ends) if ends.last_start < start => return Ok(Some(ends.last_seq)),
                 Some(ends) if ends.first_start < start => {
                     self.load(hour, model).await?;
-                    let before = self.loaded.get(&hour).and_then(|loaded| loaded.bars.range(key(i64::MIN)..key(start)).next_back());
+                    let before = self
+                        .loaded
+                        .get(&hour)
+                        .and_then(|loaded| loaded.bars.range(key(i64::MIN)..key(start)).next_back());
                     return Ok(before.map(|(_, bar)| bar.content.values.last_seq));
                 }
                 _ => {}
@@ -236,7 +273,10 @@ impl Hours {
 
     /// The first bar of `series` that starts at `start` or later.
     pub async fn first_from(&mut self, series: &Series, start: i64, model: &Model) -> Result<Option<Key>> {
-        let key = |start| Key { series: series.clone(), start };
+        let key = |start| Key {
+            series: series.clone(),
+            start,
+        };
         for hour in self.between(start, i64::MAX) {
             if let Some(loaded) = self.loaded.get(&hour) {
                 if let Some((found, _)) = loaded.bars.range(key(start)..=key(i64::MAX)).next() {
@@ -250,7 +290,10 @@ impl Hours {
                     return Ok(Some(key(ends.first_start)));
                 }
                 self.load(hour, model).await?;
-                let found = self.loaded.get(&hour).and_then(|loaded| loaded.bars.range(key(start)..=key(i64::MAX)).next());
+                let found = self
+                    .loaded
+                    .get(&hour)
+                    .and_then(|loaded| loaded.bars.range(key(start)..=key(i64::MAX)).next());
                 return Ok(found.map(|(found, _)| found.clone()));
             }
         }
@@ -261,22 +304,37 @@ impl Hours {
         if !self.outlines.contains_key(&hour) {
             let paths = self.index.get(&hour).cloned().unwrap_or_default();
             let bars = model.stored(&self.table, self.active(&paths)).await?;
-            let series = outline(bars.iter().filter(|(key, _)| self.interval.hour_of(key.start) == hour).map(|(key, bar)| (key, bar)));
+            let series = outline(
+                bars.iter()
+                    .filter(|(key, _)| self.interval.hour_of(key.start) == hour)
+                    .map(|(key, bar)| (key, bar)),
+            );
             self.outlines.insert(hour, Outline { paths, series });
         }
-        self.outlines.get(&hour).map(|outline| &outline.series).ok_or_else(|| Error::Internal("an outline of bars is missing".into()))
+        self.outlines
+            .get(&hour)
+            .map(|outline| &outline.series)
+            .ok_or_else(|| Error::Internal("an outline of bars is missing".into()))
     }
 
     /// Writes the changed hours before `until` into files and drops them from memory: nothing before it changes any more in this refresh.
     pub async fn write_before(&mut self, until: i64) -> Result<()> {
         let before: Vec<i64> = self.loaded.range(..until).map(|(start, _)| *start).collect();
         for start in before {
-            let Some(mut hour) = self.loaded.remove(&start) else { continue };
+            let Some(mut hour) = self.loaded.remove(&start) else {
+                continue;
+            };
             if hour.is_changed {
                 self.write(&mut hour).await?;
                 self.written.insert(start);
             }
-            self.outlines.insert(start, Outline { series: outline(hour.bars.iter()), paths: hour.paths });
+            self.outlines.insert(
+                start,
+                Outline {
+                    series: outline(hour.bars.iter()),
+                    paths: hour.paths,
+                },
+            );
         }
         Ok(())
     }
@@ -289,10 +347,17 @@ impl Hours {
         }
         let mut paths = BTreeSet::new();
         for (partition, mut bars) in partitions {
-            bars.sort_by(|(a, _), (b, _)| (&a.series.symbol, a.start, &a.series.venue).cmp(&(&b.series.symbol, b.start, &b.series.venue)));
+            bars.sort_by(|(a, _), (b, _)| {
+                (&a.series.symbol, a.start, &a.series.venue).cmp(&(&b.series.symbol, b.start, &b.series.venue))
+            });
             let batch = encode(&bars, self.interval, &self.table.spec().file_schema())?;
-            let options = FileOptions { zstd_level: self.zstd_level, ..FileOptions::default() };
-            let add = data_file::write(&self.table, partition, vec![batch], options).await.step("write bars")?;
+            let options = FileOptions {
+                zstd_level: self.zstd_level,
+                ..FileOptions::default()
+            };
+            let add = data_file::write(&self.table, partition, vec![batch], options)
+                .await
+                .step("write bars")?;
             paths.insert(add.path.clone());
             self.adds.push(add);
         }
@@ -305,9 +370,17 @@ impl Hours {
         let value = |column: &String| match column.as_str() {
             "symbol" => key.series.symbol.to_string(),
             "venue" => key.series.venue.to_string(),
-            _ => DateTime::from_timestamp_micros(key.start).unwrap_or_default().format("%Y-%m-%d").to_string(),
+            _ => DateTime::from_timestamp_micros(key.start)
+                .unwrap_or_default()
+                .format("%Y-%m-%d")
+                .to_string(),
         };
-        self.table.spec().partition_columns.iter().map(|column| (column.clone(), value(column))).collect()
+        self.table
+            .spec()
+            .partition_columns
+            .iter()
+            .map(|column| (column.clone(), value(column)))
+            .collect()
     }
 
     /// Writes what is changed still; returns all that this refresh has written.
@@ -320,8 +393,15 @@ impl Hours {
         self.written.clear();
         let now = self.table.lake().clock().now();
         let removed = std::mem::take(&mut self.removed);
-        let removes = removed.iter().filter_map(|path| self.files.get(path)).map(|file| removal(&file.add, now, true)).collect();
-        Ok(Written { adds: std::mem::take(&mut self.adds), removes })
+        let removes = removed
+            .iter()
+            .filter_map(|path| self.files.get(path))
+            .map(|file| removal(&file.add, now, true))
+            .collect();
+        Ok(Written {
+            adds: std::mem::take(&mut self.adds),
+            removes,
+        })
     }
 
     /// After a commit: forgets all but the newest hours.
@@ -339,7 +419,11 @@ impl Hours {
 fn outline<'a>(bars: impl Iterator<Item = (&'a Key, &'a Bar)>) -> HashMap<Series, Ends> {
     let mut series: HashMap<Series, Ends> = HashMap::new();
     for (key, bar) in bars {
-        let ends = Ends { first_start: key.start, last_start: key.start, last_seq: bar.content.values.last_seq };
+        let ends = Ends {
+            first_start: key.start,
+            last_start: key.start,
+            last_seq: bar.content.values.last_seq,
+        };
         let known = series.entry(key.series.clone()).or_insert(ends);
         known.first_start = known.first_start.min(key.start);
         if key.start >= known.last_start {
@@ -352,7 +436,9 @@ fn outline<'a>(bars: impl Iterator<Item = (&'a Key, &'a Bar)>) -> HashMap<Series
 fn hours_of(file: &DataFile, interval: Interval) -> Vec<i64> {
     let (first, last) = match (file.micros("window_start"), file.bounds("date")) {
         ((i64::MIN, _), Some(date)) => match (&date.min, &date.max) {
-            (crate::scan::file::Bound::Days(min), crate::scan::file::Bound::Days(max)) => (i64::from(*min) * DAY_US, (i64::from(*max) + 1) * DAY_US - 1),
+            (crate::scan::file::Bound::Days(min), crate::scan::file::Bound::Days(max)) => {
+                (i64::from(*min) * DAY_US, (i64::from(*max) + 1) * DAY_US - 1)
+            }
             _ => return Vec::new(),
         },
         ((first, last), _) => (first, last),
@@ -361,5 +447,7 @@ fn hours_of(file: &DataFile, interval: Interval) -> Vec<i64> {
         return Vec::new();
     }
     let (first, last) = (interval.hour_of(first), interval.hour_of(last));
-    (0..=(last - first) / interval.hour_us()).map(|n| first + n * interval.hour_us()).collect()
+    (0..=(last - first) / interval.hour_us())
+        .map(|n| first + n * interval.hour_us())
+        .collect()
 }

@@ -54,9 +54,19 @@ pub struct Input {
 impl Input {
     /// Reads silver's newest version, and what changed after `position`.
     pub async fn open(table: Table, position: Option<u64>) -> Result<Self> {
-        let version = table.latest_version(position).await.step("find the newest version of silver")?;
+        let version = table
+            .latest_version(position)
+            .await
+            .step("find the newest version of silver")?;
         let files = Files::load(&table, version).await?;
-        let mut input = Self { files, version, changes: VecDeque::new(), everything: position.is_none(), watermarks: None, table };
+        let mut input = Self {
+            files,
+            version,
+            changes: VecDeque::new(),
+            everything: position.is_none(),
+            watermarks: None,
+            table,
+        };
         if let Some(position) = position {
             input.catch_up(position).await?;
         }
@@ -72,7 +82,9 @@ impl Input {
                     let removed: Vec<_> = removes(&entry).map(|remove| self.removed(remove)).collect();
                     self.note(&entry, removed);
                 }
-                Err(error) if error.kind() != ErrorKind::Data => return Err(Error::sql("read the log of silver", error)),
+                Err(error) if error.kind() != ErrorKind::Data => {
+                    return Err(Error::sql("read the log of silver", error));
+                }
                 Ok(None) | Err(_) => {
                     tracing::warn!(table = %self.table.name(), position, version, "the log goes back less far than gold's position: every bar is computed again");
                     self.everything = true;
@@ -91,7 +103,10 @@ impl Input {
                 Ok(Some(entry)) => self.take(entry),
                 Ok(None) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Data => {
-                    let position = self.changes.front().map_or(self.version, |change| change.version.saturating_sub(1));
+                    let position = self
+                        .changes
+                        .front()
+                        .map_or(self.version, |change| change.version.saturating_sub(1));
                     *self = Self::open(self.table.clone(), Some(position)).await?;
                     return Ok(());
                 }
@@ -101,7 +116,10 @@ impl Input {
     }
 
     fn take(&mut self, entry: LogEntry) {
-        let unknown: Vec<_> = removes(&entry).filter(|remove| self.files.get(&remove.path).is_none()).map(|remove| self.removed(remove)).collect();
+        let unknown: Vec<_> = removes(&entry)
+            .filter(|remove| self.files.get(&remove.path).is_none())
+            .map(|remove| self.removed(remove))
+            .collect();
         let wanted: Vec<String> = removes(&entry).map(|remove| remove.path.clone()).collect();
         let mut removed: Vec<_> = wanted.iter().filter_map(|path| self.files.get(path).cloned()).collect();
         removed.extend(unknown);
@@ -114,8 +132,16 @@ impl Input {
     }
 
     fn note(&mut self, entry: &LogEntry, removed: Vec<Arc<DataFile>>) {
-        let added = entry.adds.iter().filter(|add| add.data_change).map(|add| Arc::new(DataFile::new(add.clone(), self.table.spec())));
-        let change = Change { version: entry.version, added: added.collect(), removed };
+        let added = entry
+            .adds
+            .iter()
+            .filter(|add| add.data_change)
+            .map(|add| Arc::new(DataFile::new(add.clone(), self.table.spec())));
+        let change = Change {
+            version: entry.version,
+            added: added.collect(),
+            removed,
+        };
         if !change.added.is_empty() || !change.removed.is_empty() {
             self.changes.push_back(change);
         }
@@ -167,8 +193,16 @@ impl Input {
     /// What changed above gold's position.
     pub fn news(&self) -> News {
         News {
-            added: self.changes.iter().flat_map(|change| change.added.iter().cloned()).collect(),
-            removed: self.changes.iter().flat_map(|change| change.removed.iter().cloned()).collect(),
+            added: self
+                .changes
+                .iter()
+                .flat_map(|change| change.added.iter().cloned())
+                .collect(),
+            removed: self
+                .changes
+                .iter()
+                .flat_map(|change| change.removed.iter().cloned())
+                .collect(),
             everything: self.everything,
         }
     }
@@ -184,7 +218,10 @@ impl Input {
 fn removes(entry: &LogEntry) -> impl Iterator<Item = &Remove> {
     let operation = entry.info.as_ref().and_then(|info| info.operation.as_deref());
     let is_retention = operation == Some(RETENTION);
-    entry.removes.iter().filter(move |remove| remove.data_change && !is_retention)
+    entry
+        .removes
+        .iter()
+        .filter(move |remove| remove.data_change && !is_retention)
 }
 
 /// The watermarks that a commit recorded.

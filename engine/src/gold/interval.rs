@@ -15,7 +15,11 @@ pub struct Interval {
 impl Interval {
     /// `<number><unit>` with s, m, h or d.
     pub fn parse(text: &str) -> Result<Self> {
-        let invalid = || Error::Invalid(format!("`{text}` is no interval of bars: write a number and s, m, h or d that divides a day, e.g. 1m, 5m or 1h"));
+        let invalid = || {
+            Error::Invalid(format!(
+                "`{text}` is no interval of bars: write a number and s, m, h or d that divides a day, e.g. 1m, 5m or 1h"
+            ))
+        };
         let unit_us = match text.as_bytes().last() {
             Some(b's') => SECOND_US,
             Some(b'm') => 60 * SECOND_US,
@@ -24,7 +28,10 @@ impl Interval {
             _ => return Err(invalid()),
         };
         let number: i64 = text[..text.len() - 1].parse().map_err(|_| invalid())?;
-        let width_us = number.checked_mul(unit_us).filter(|width| *width > 0 && DAY_US % width == 0).ok_or_else(invalid)?;
+        let width_us = number
+            .checked_mul(unit_us)
+            .filter(|width| *width > 0 && DAY_US % width == 0)
+            .ok_or_else(invalid)?;
         Ok(Self { width_us })
     }
 
@@ -69,7 +76,18 @@ mod tests {
         assert_eq!(Interval::parse("1d").unwrap().hour_us(), DAY_US);
         assert_eq!(Interval::parse("90s").unwrap().hour_us(), HOUR_US);
         assert_eq!(Interval::parse("96s").unwrap().hour_us(), DAY_US);
-        for wrong in ["", "m", "7m", "0m", "-1m", "1w", "2d", "1.5h", "99999999999999999d", "1µ"] {
+        for wrong in [
+            "",
+            "m",
+            "7m",
+            "0m",
+            "-1m",
+            "1w",
+            "2d",
+            "1.5h",
+            "99999999999999999d",
+            "1µ",
+        ] {
             assert!(Interval::parse(wrong).is_err(), "{wrong}");
         }
     }

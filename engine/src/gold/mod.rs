@@ -4,18 +4,18 @@
 //! `model` computes the bars of a range from silver; `bar` is a row, `hours` the rows that gold holds, file by file; `link` finds a bar's
 //! neighbours, `replace` puts new bars in the place of old ones, `output` commits, and `refresh` does it all in order.
 
-mod interval;
-mod options;
-mod files;
-mod input;
-mod windows;
 mod bar;
 mod columns;
-mod model;
+mod files;
 mod hours;
-mod replace;
+mod input;
+mod interval;
+mod model;
+mod options;
 mod output;
 mod refresh;
+mod replace;
+mod windows;
 
 pub use interval::Interval;
 pub use options::GoldOptions;

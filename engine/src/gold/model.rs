@@ -40,7 +40,10 @@ pub struct Model {
 impl Model {
     pub fn new(options: &GoldOptions, interval: Interval) -> Result<Self> {
         let pool = Arc::new(GreedyMemoryPool::new(options.memory_bytes));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().step("prepare the queries over silver")?;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(pool)
+            .build_arc()
+            .step("prepare the queries over silver")?;
         Ok(Self {
             runtime,
             interval,
@@ -51,7 +54,8 @@ impl Model {
     }
 
     fn session(&self, table: &Table) -> Result<SessionContext> {
-        session::session(self.runtime.clone(), session::config(self.target_partitions), &[table]).step("prepare a query")
+        session::session(self.runtime.clone(), session::config(self.target_partitions), &[table])
+            .step("prepare a query")
     }
 
     /// Bars of every window in `range` that has a trade.
@@ -75,7 +79,11 @@ impl Model {
             } else {
                 register(&context, schema.as_ref(), "amendments", amendments, symbols_of(range)).step(step)?;
             }
-            context.catalog("datafusion").ok_or_else(|| Error::Internal("a session without a catalog".into()))?.register_schema("silver", schema).step(step)?;
+            context
+                .catalog("datafusion")
+                .ok_or_else(|| Error::Internal("a session without a catalog".into()))?
+                .register_schema("silver", schema)
+                .step(step)?;
             let utc = |micros: i64| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
             let parameters = vec![
                 ("interval", ScalarValue::from(self.interval.to_sql())),
@@ -83,7 +91,12 @@ impl Model {
                 ("from", utc(range.from)),
                 ("until", utc(range.until)),
             ];
-            let frame = context.sql(models::OHLCV).await.step(step)?.with_param_values(parameters).step(step)?;
+            let frame = context
+                .sql(models::OHLCV)
+                .await
+                .step(step)?
+                .with_param_values(parameters)
+                .step(step)?;
             for batch in frame.collect().await.step("compute bars from silver")? {
                 bars.extend(computed(&batch)?);
             }
@@ -99,7 +112,11 @@ impl Model {
             return Ok(touched);
         }
         let context = self.session(silver)?;
-        let scan = |files: Vec<Arc<DataFile>>| context.read_table(Arc::new(OrderedScan::new(silver.clone(), files).step(step)?)).step(step);
+        let scan = |files: Vec<Arc<DataFile>>| {
+            context
+                .read_table(Arc::new(OrderedScan::new(silver.clone(), files).step(step)?))
+                .step(step)
+        };
         let trades = scan(changed.to_vec())?.filter(self.is_bar_trade()).step(step)?;
         self.collect_windows(trades, &mut touched).await?;
         let amending: Vec<Arc<DataFile>> = changed.iter().filter(|file| holds_amendments(file)).cloned().collect();
@@ -108,12 +125,26 @@ impl Model {
         }
         let names = scan(amending)?
             .filter(is_amendment())
-            .and_then(|amendments| amendments.select(vec![col("venue").alias("v"), col("symbol").alias("s"), col("ref_trade_id").alias("r")]))
+            .and_then(|amendments| {
+                amendments.select(vec![
+                    col("venue").alias("v"),
+                    col("symbol").alias("s"),
+                    col("ref_trade_id").alias("r"),
+                ])
+            })
             .and_then(DataFrame::distinct)
             .step(step)?;
         let named = scan(all.iter().cloned().collect())?
             .filter(self.is_bar_trade())
-            .and_then(|trades| trades.join(names, JoinType::LeftSemi, &["venue", "symbol", "trade_id"], &["v", "s", "r"], None))
+            .and_then(|trades| {
+                trades.join(
+                    names,
+                    JoinType::LeftSemi,
+                    &["venue", "symbol", "trade_id"],
+                    &["v", "s", "r"],
+                    None,
+                )
+            })
             .step(step)?;
         self.collect_windows(named, &mut touched).await?;
         Ok(touched)
@@ -122,7 +153,12 @@ impl Model {
     async fn collect_windows(&self, trades: DataFrame, touched: &mut BTreeSet<Key>) -> Result<()> {
         let step = "find the windows that new trades touch";
         let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let mut batches = trades.select(vec![col("venue"), col("symbol"), col("ts")]).step(step)?.execute_stream().await.step(step)?;
+        let mut batches = trades
+            .select(vec![col("venue"), col("symbol"), col("ts")])
+            .step(step)?
+            .execute_stream()
+            .await
+            .step(step)?;
         while let Some(batch) = batches.next().await {
             let batch = batch.step(step)?;
             let text = |at: usize| arrow::compute::cast(batch.column(at), &DataType::Utf8View).step(step);
@@ -135,10 +171,15 @@ impl Model {
             for row in 0..ts.len() {
                 let start = self.interval.start_of(ts.value(row));
                 let is_known = last.is_some_and(|(seen, window)| {
-                    window == start && symbols.value(seen) == symbols.value(row) && venues.value(seen) == venues.value(row)
+                    window == start
+                        && symbols.value(seen) == symbols.value(row)
+                        && venues.value(seen) == venues.value(row)
                 });
                 if !is_known {
-                    let series = Series { venue: venues.value(row).into(), symbol: symbols.value(row).into() };
+                    let series = Series {
+                        venue: venues.value(row).into(),
+                        symbol: symbols.value(row).into(),
+                    };
                     touched.insert(Key { series, start });
                 }
                 last = Some((row, start));
@@ -157,7 +198,10 @@ impl Model {
         let context = self.session(silver)?;
         let scan = OrderedScan::new(silver.clone(), files).step(step)?;
         let greatest = datafusion::functions_aggregate::expr_fn::max(col("ts"));
-        let frame = context.read_table(Arc::new(scan)).and_then(|trades| trades.aggregate(vec![col("venue")], vec![greatest])).step(step)?;
+        let frame = context
+            .read_table(Arc::new(scan))
+            .and_then(|trades| trades.aggregate(vec![col("venue")], vec![greatest]))
+            .step(step)?;
         let mut watermarks = Watermarks::new();
         for batch in frame.collect().await.step(step)? {
             let venues = arrow::compute::cast(batch.column(0), &DataType::Utf8View).step(step)?;
@@ -178,7 +222,13 @@ impl Model {
         let context = self.session(gold)?;
         let scan = OrderedScan::new(gold.clone(), files).step(step)?;
         let mut bars = Vec::new();
-        for batch in context.read_table(Arc::new(scan)).step(step)?.collect().await.step(step)? {
+        for batch in context
+            .read_table(Arc::new(scan))
+            .step(step)?
+            .collect()
+            .await
+            .step(step)?
+        {
             bars.extend(stored(&batch)?);
         }
         Ok(bars)
@@ -200,7 +250,11 @@ impl Model {
             Some(venues) => col("kind").eq(lit(kind)).and(venues),
             None => col("kind").eq(lit(kind)),
         };
-        self.kinds_of_bars().into_iter().map(of_kind).reduce(Expr::or).unwrap_or_else(|| lit(true))
+        self.kinds_of_bars()
+            .into_iter()
+            .map(of_kind)
+            .reduce(Expr::or)
+            .unwrap_or_else(|| lit(true))
     }
 }
 
@@ -222,7 +276,10 @@ fn holds_amendments(file: &DataFile) -> bool {
 }
 
 fn has_symbol(file: &DataFile, range: &Range) -> bool {
-    range.symbols.as_ref().is_none_or(|symbols| symbols.iter().any(|symbol| file.may_hold("symbol", symbol)))
+    range
+        .symbols
+        .as_ref()
+        .is_none_or(|symbols| symbols.iter().any(|symbol| file.may_hold("symbol", symbol)))
 }
 
 fn symbols_of(range: &Range) -> Option<Expr> {
@@ -230,7 +287,13 @@ fn symbols_of(range: &Range) -> Option<Expr> {
     Some(col("symbol").in_list(symbols.iter().map(|symbol| lit(&**symbol)).collect(), false))
 }
 
-fn register(context: &SessionContext, schema: &MemorySchemaProvider, name: &str, scan: OrderedScan, restriction: Option<Expr>) -> Result<(), DataFusionError> {
+fn register(
+    context: &SessionContext,
+    schema: &MemorySchemaProvider,
+    name: &str,
+    scan: OrderedScan,
+    restriction: Option<Expr>,
+) -> Result<(), DataFusionError> {
     use datafusion::catalog::SchemaProvider;
     let table: Arc<dyn TableProvider> = match restriction {
         None => Arc::new(scan),
@@ -242,7 +305,12 @@ fn register(context: &SessionContext, schema: &MemorySchemaProvider, name: &str,
 /// A table that the planner knows to be empty, so that what joins it disappears from the plan.
 fn register_empty(schema: &MemorySchemaProvider, name: &str, like: &OrderedScan) -> Result<(), DataFusionError> {
     use datafusion::catalog::SchemaProvider;
-    let empty = EmptyRelation { produce_one_row: false, schema: like.schema().to_dfschema_ref()? };
+    let empty = EmptyRelation {
+        produce_one_row: false,
+        schema: like.schema().to_dfschema_ref()?,
+    };
     let plan = LogicalPlanBuilder::from(LogicalPlan::EmptyRelation(empty)).build()?;
-    schema.register_table(name.to_owned(), Arc::new(ViewTable::new(plan, None))).map(|_| ())
+    schema
+        .register_table(name.to_owned(), Arc::new(ViewTable::new(plan, None)))
+        .map(|_| ())
 }

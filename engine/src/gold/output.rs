@@ -37,8 +37,16 @@ pub enum Landed {
 impl Output {
     pub async fn open(table: Table, input: &TableName) -> Result<Self> {
         let committer = Committer::open(&table).await.step("read the positions of gold")?;
-        let (input_app, writer_app) = (format!("ticklake/{}/input/{input}", table.name()), format!("ticklake/{}/writer", table.name()));
-        Ok(Self { table, committer, input_app, writer_app })
+        let (input_app, writer_app) = (
+            format!("ticklake/{}/input/{input}", table.name()),
+            format!("ticklake/{}/writer", table.name()),
+        );
+        Ok(Self {
+            table,
+            committer,
+            input_app,
+            writer_app,
+        })
     }
 
     pub fn table(&self) -> &Table {
@@ -51,7 +59,10 @@ impl Output {
 
     /// The version of silver up to which gold stands.
     pub fn position(&self) -> Option<u64> {
-        self.committer.positions().get(&self.input_app).and_then(|version| u64::try_from(*version).ok())
+        self.committer
+            .positions()
+            .get(&self.input_app)
+            .and_then(|version| u64::try_from(*version).ok())
     }
 
     fn writer(&self) -> i64 {
@@ -81,19 +92,38 @@ impl Output {
     }
 
     /// Commits on top of `planned_at`, moving the position to silver's version `to`. A lost answer is cleared up here.
-    pub async fn commit(&mut self, planned_at: u64, to: u64, written: Written, info: Map<String, Value>) -> Result<Landed> {
+    pub async fn commit(
+        &mut self,
+        planned_at: u64,
+        to: u64,
+        written: Written,
+        info: Map<String, Value>,
+    ) -> Result<Landed> {
         let writer = self.writer() + 1;
         let input = i64::try_from(to).map_err(|_| Error::Internal("a version of silver beyond i64".into()))?;
         let commit = Commit {
             operation: "REFRESH".into(),
             info,
-            txns: vec![Txn { app_id: self.input_app.clone(), version: input }, Txn { app_id: self.writer_app.clone(), version: writer }],
+            txns: vec![
+                Txn {
+                    app_id: self.input_app.clone(),
+                    version: input,
+                },
+                Txn {
+                    app_id: self.writer_app.clone(),
+                    version: writer,
+                },
+            ],
             adds: written.adds,
             removes: written.removes,
             read_version: Some(planned_at),
             ..Commit::default()
         };
-        let mut delays = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_times(COMMIT_TRIES).with_jitter().build();
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_times(COMMIT_TRIES)
+            .with_jitter()
+            .build();
         loop {
             if self.version() != planned_at {
                 return Ok(Landed::Lost);
@@ -123,14 +153,18 @@ impl Output {
 
     /// The entry after `planned_at` is `commit`: equal positions alone may be those of another refresh.
     async fn wrote(&self, planned_at: u64, commit: &Commit) -> Result<bool> {
-        let entry: Option<LogEntry> = log::read(&self.table, planned_at + 1).await.step("read the newest commit of gold")?;
+        let entry: Option<LogEntry> = log::read(&self.table, planned_at + 1)
+            .await
+            .step("read the newest commit of gold")?;
         let paths = |adds: &[deltalake::kernel::Add]| adds.iter().map(|add| add.path.clone()).collect::<Vec<_>>();
         Ok(entry.is_some_and(|entry| paths(&entry.adds) == paths(&commit.adds)))
     }
 
     /// True when the newest commit is older than `interval`, by its own time.
     pub async fn idle_for(&self, interval: Duration, now_ms: i64) -> Result<bool> {
-        let entry = log::read(&self.table, self.version()).await.step("read the newest commit of gold")?;
+        let entry = log::read(&self.table, self.version())
+            .await
+            .step("read the newest commit of gold")?;
         let committed_ms = entry.and_then(|entry| entry.info).and_then(|info| info.timestamp);
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
         Ok(committed_ms.is_none_or(|at| now_ms.saturating_sub(at) >= interval_ms))

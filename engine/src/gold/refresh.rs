@@ -46,14 +46,36 @@ impl Gold {
     /// Creates the tables where they do not exist yet, so that jobs may start in any order.
     pub async fn open(lake: Lake, options: GoldOptions) -> Result<Self> {
         let interval = Interval::parse(&options.interval)?;
-        let silver = lake.create_table(&TableName::silver_trades()).await.step("open or create a table")?;
-        let gold = lake.create_table(&TableName::gold_ohlcv(&options.interval)).await.step("open or create a table")?;
+        let silver = lake
+            .create_table(&TableName::silver_trades())
+            .await
+            .step("open or create a table")?;
+        let gold = lake
+            .create_table(&TableName::gold_ohlcv(&options.interval))
+            .await
+            .step("open or create a table")?;
         let output = Output::open(gold.clone(), silver.name()).await?;
         let held_version = output.version();
-        let hours = Hours::new(gold.clone(), interval, options.zstd_level, Files::load(&gold, held_version).await?);
+        let hours = Hours::new(
+            gold.clone(),
+            interval,
+            options.zstd_level,
+            Files::load(&gold, held_version).await?,
+        );
         let input = Input::open(silver, output.position()).await?;
         let watermarks = output.watermarks().await?;
-        Ok(Self { model: Model::new(&options, interval)?, read_to: output.position(), lake, options, interval, input, hours, output, held_version, watermarks })
+        Ok(Self {
+            model: Model::new(&options, interval)?,
+            read_to: output.position(),
+            lake,
+            options,
+            interval,
+            input,
+            hours,
+            output,
+            held_version,
+            watermarks,
+        })
     }
 
     /// Silver: what a refresh reads.
@@ -86,7 +108,10 @@ impl Gold {
                 return Ok(report);
             }
         }
-        Err(Error::Contended { table: report.table, attempts: self.options.attempts })
+        Err(Error::Contended {
+            table: report.table,
+            attempts: self.options.attempts,
+        })
     }
 
     /// Takes in what was committed to gold and to silver since the last call.
@@ -107,7 +132,11 @@ impl Gold {
             }
         }
         self.input.follow().await?;
-        if let Some(position) = self.output.position().filter(|position| self.read_to.is_none_or(|read_to| *position > read_to)) {
+        if let Some(position) = self
+            .output
+            .position()
+            .filter(|position| self.read_to.is_none_or(|read_to| *position > read_to))
+        {
             self.input.forget(position);
             self.read_to = Some(position);
         }
@@ -137,7 +166,10 @@ impl Gold {
             self.taken_in(to, watermarks);
             return Ok(Landed::At(planned_at));
         }
-        let landed = self.output.commit(planned_at, to, written, self.info(to, &watermarks, &replaced)).await?;
+        let landed = self
+            .output
+            .commit(planned_at, to, written, self.info(to, &watermarks, &replaced))
+            .await?;
         if let Landed::At(version) = landed {
             self.taken_in(to, watermarks);
             self.follow().await?;
@@ -167,16 +199,32 @@ impl Gold {
     /// Recomputes what the news touch, in the order of time, and what follows another bar because of that.
     async fn replace_touched(&mut self, watermarks: &Watermarks) -> Result<Recomputed> {
         let now_us = self.lake.clock().now_us();
-        let rules = Rules { options: &self.options, interval: self.interval, watermarks, now_us };
-        let mut recomputed = Recomputed { bars: close_passed(&mut self.hours, &self.model, &rules, self.watermarks.as_ref()).await?, computed: 0 };
+        let rules = Rules {
+            options: &self.options,
+            interval: self.interval,
+            watermarks,
+            now_us,
+        };
+        let mut recomputed = Recomputed {
+            bars: close_passed(&mut self.hours, &self.model, &rules, self.watermarks.as_ref()).await?,
+            computed: 0,
+        };
         let mut waiting = self.touched().await?;
         while let Some(range) = waiting.pop_first() {
             if self.hours.loaded_hours() > LOADED_HOURS {
                 self.hours.write_before(self.interval.hour_of(range.from)).await?;
             }
             let computed = self.model.bars(self.input.table(), self.input.files(), &range).await?;
-            recomputed.computed += computed.iter().map(|bar| u64::try_from(bar.rows).unwrap_or(0)).sum::<u64>();
-            let rules = Rules { options: &self.options, interval: self.interval, watermarks, now_us };
+            recomputed.computed += computed
+                .iter()
+                .map(|bar| u64::try_from(bar.rows).unwrap_or(0))
+                .sum::<u64>();
+            let rules = Rules {
+                options: &self.options,
+                interval: self.interval,
+                watermarks,
+                now_us,
+            };
             let replaced = replace(&mut self.hours, &self.model, &rules, &range, computed).await?;
             let covered = |key: &Key| waiting.iter().any(|range| range.holds(key));
             let follow: BTreeSet<Key> = replaced.follow.iter().filter(|key| !covered(key)).cloned().collect();
@@ -196,20 +244,33 @@ impl Gold {
             return Ok(dates);
         }
         let changed: Vec<_> = news.added.into_iter().chain(news.removed).collect();
-        let touched = self.model.touched(self.input.table(), &changed, self.input.files()).await?;
+        let touched = self
+            .model
+            .touched(self.input.table(), &changed, self.input.files())
+            .await?;
         Ok(ranges(&touched, self.interval))
     }
 
     async fn position_is_due(&self, to: u64) -> Result<bool> {
         match self.output.position() {
             Some(position) if position >= to => Ok(false),
-            Some(_) => self.output.idle_for(self.options.position_interval, self.lake.clock().now_us() / 1000).await,
+            Some(_) => {
+                self.output
+                    .idle_for(self.options.position_interval, self.lake.clock().now_us() / 1000)
+                    .await
+            }
             None => Ok(true),
         }
     }
 
     fn info(&self, to: u64, watermarks: &Watermarks, recomputed: &Recomputed) -> Map<String, serde_json::Value> {
-        let withheld: Vec<_> = recomputed.bars.withheld.iter().take(NAMED_BARS).map(|key| json!([&*key.series.venue, &*key.series.symbol, key.start])).collect();
+        let withheld: Vec<_> = recomputed
+            .bars
+            .withheld
+            .iter()
+            .take(NAMED_BARS)
+            .map(|key| json!([&*key.series.venue, &*key.series.symbol, key.start]))
+            .collect();
         let mut info = Map::new();
         info.insert("inputAfter".into(), json!(self.output.position()));
         info.insert("inputTo".into(), json!(to));

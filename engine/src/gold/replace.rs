@@ -23,8 +23,12 @@ pub struct Rules<'a> {
 impl Rules<'_> {
     pub fn is_closed(&self, venue: &str, start: i64) -> bool {
         let lateness_us = i64::try_from(self.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
-        let closes_at = start.saturating_add(self.interval.width_us()).saturating_add(lateness_us);
-        self.watermarks.get(venue).is_some_and(|watermark| *watermark >= closes_at)
+        let closes_at = start
+            .saturating_add(self.interval.width_us())
+            .saturating_add(lateness_us);
+        self.watermarks
+            .get(venue)
+            .is_some_and(|watermark| *watermark >= closes_at)
     }
 
     fn is_contiguous(&self, series: &Series) -> bool {
@@ -45,17 +49,30 @@ pub struct Replaced {
 }
 
 /// Replaces every bar of `range` by those of `computed`.
-pub async fn replace(hours: &mut Hours, model: &Model, rules: &Rules<'_>, range: &Range, computed: Vec<Computed>) -> Result<Replaced> {
+pub async fn replace(
+    hours: &mut Hours,
+    model: &Model,
+    rules: &Rules<'_>,
+    range: &Range,
+    computed: Vec<Computed>,
+) -> Result<Replaced> {
     let mut replaced = Replaced::default();
     let mut series: BTreeMap<Series, BTreeMap<i64, Option<Computed>>> = BTreeMap::new();
     for bar in computed {
         hours_of_interest(hours, model, rules.interval.hour_of(bar.key.start)).await?;
-        series.entry(bar.key.series.clone()).or_default().insert(bar.key.start, Some(bar));
+        series
+            .entry(bar.key.series.clone())
+            .or_default()
+            .insert(bar.key.start, Some(bar));
     }
     for hour in hours.between(range.from, range.until) {
         hours_of_interest(hours, model, hour).await?;
         for (key, _) in hours.bars(hour).filter(|(key, _)| range.holds(key)) {
-            series.entry(key.series.clone()).or_default().entry(key.start).or_insert(None);
+            series
+                .entry(key.series.clone())
+                .or_default()
+                .entry(key.start)
+                .or_insert(None);
         }
     }
     for (series, bars) in series {
@@ -65,7 +82,11 @@ pub async fn replace(hours: &mut Hours, model: &Model, rules: &Rules<'_>, range:
 }
 
 async fn hours_of_interest(hours: &mut Hours, model: &Model, hour: i64) -> Result<()> {
-    if hours.is_loaded(hour) { Ok(()) } else { hours.load(hour, model).await }
+    if hours.is_loaded(hour) {
+        Ok(())
+    } else {
+        hours.load(hour, model).await
+    }
 }
 
 /// `bars`: every window of the series in the range that has a bar now (`Some`) or had one before (`None`).
@@ -79,14 +100,29 @@ async fn replace_series(
     replaced: &mut Replaced,
 ) -> Result<()> {
     let links = rules.is_contiguous(&series);
-    let mut previous_seq = if links { hours.seq_before(&series, range.from, model).await? } else { None };
-    let key = |start| Key { series: series.clone(), start };
-    let last_before = bars.keys().rev().find_map(|start| hours.get(&key(*start))).map(|bar| bar.content.values.last_seq);
+    let mut previous_seq = if links {
+        hours.seq_before(&series, range.from, model).await?
+    } else {
+        None
+    };
+    let key = |start| Key {
+        series: series.clone(),
+        start,
+    };
+    let last_before = bars
+        .keys()
+        .rev()
+        .find_map(|start| hours.get(&key(*start)))
+        .map(|bar| bar.content.values.last_seq);
     let mut last_after = None;
     for (start, bar) in &bars {
         let key = key(*start);
         let (values, rows) = match bar {
-            Some(Computed { values: Some(values), rows, .. }) => (values.clone(), *rows),
+            Some(Computed {
+                values: Some(values),
+                rows,
+                ..
+            }) => (values.clone(), *rows),
             Some(_) => {
                 replaced.withheld.push(key.clone());
                 take_out(hours, key, replaced);
@@ -97,14 +133,24 @@ async fn replace_series(
                 continue;
             }
         };
-        let is_complete = if links { is_complete(&values, rows, previous_seq) } else { None };
+        let is_complete = if links {
+            is_complete(&values, rows, previous_seq)
+        } else {
+            None
+        };
         previous_seq = Some(values.last_seq);
         last_after = previous_seq;
-        let content = Content { values, is_closed: rules.is_closed(&series.venue, *start), is_complete };
+        let content = Content {
+            values,
+            is_closed: rules.is_closed(&series.venue, *start),
+            is_complete,
+        };
         put(hours, key, content, rules, replaced);
     }
     if links && last_before != last_after {
-        replaced.follow.extend(hours.first_from(&series, range.until, model).await?);
+        replaced
+            .follow
+            .extend(hours.first_from(&series, range.until, model).await?);
     }
     Ok(())
 }
@@ -128,11 +174,23 @@ fn put(hours: &mut Hours, key: Key, content: Content, rules: &Rules<'_>, replace
         None => 1,
     };
     replaced.changed += 1;
-    hours.set(key, Some(Bar { content, revision, computed_at: rules.now_us }));
+    hours.set(
+        key,
+        Some(Bar {
+            content,
+            revision,
+            computed_at: rules.now_us,
+        }),
+    );
 }
 
 /// Closes the bars whose windows the watermarks have passed since `before`, and opens those that they went back over (`None`: since ever).
-pub async fn close_passed(hours: &mut Hours, model: &Model, rules: &Rules<'_>, before: Option<&Watermarks>) -> Result<Replaced> {
+pub async fn close_passed(
+    hours: &mut Hours,
+    model: &Model,
+    rules: &Rules<'_>,
+    before: Option<&Watermarks>,
+) -> Result<Replaced> {
     let mut replaced = Replaced::default();
     let lateness_us = i64::try_from(rules.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
     let reach = |ts: i64| ts.saturating_sub(lateness_us).saturating_sub(rules.interval.width_us());
@@ -150,10 +208,22 @@ pub async fn close_passed(hours: &mut Hours, model: &Model, rules: &Rules<'_>, b
             hours_of_interest(hours, model, hour).await?;
             let turned: Vec<(Key, Content)> = hours
                 .bars(hour)
-                .filter(|(key, bar)| *key.series.venue == **venue && bar.content.is_closed != rules.is_closed(venue, key.start))
-                .map(|(key, bar)| (key.clone(), Content { is_closed: !bar.content.is_closed, ..bar.content.clone() }))
+                .filter(|(key, bar)| {
+                    *key.series.venue == **venue && bar.content.is_closed != rules.is_closed(venue, key.start)
+                })
+                .map(|(key, bar)| {
+                    (
+                        key.clone(),
+                        Content {
+                            is_closed: !bar.content.is_closed,
+                            ..bar.content.clone()
+                        },
+                    )
+                })
                 .collect();
-            turned.into_iter().for_each(|(key, content)| put(hours, key, content, rules, &mut replaced));
+            turned
+                .into_iter()
+                .for_each(|(key, content)| put(hours, key, content, rules, &mut replaced));
         }
     }
     Ok(replaced)

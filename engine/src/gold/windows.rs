@@ -27,7 +27,12 @@ pub struct Range {
 
 impl Range {
     pub fn holds(&self, key: &Key) -> bool {
-        self.from <= key.start && key.start < self.until && self.symbols.as_ref().is_none_or(|symbols| symbols.contains(&key.series.symbol))
+        self.from <= key.start
+            && key.start < self.until
+            && self
+                .symbols
+                .as_ref()
+                .is_none_or(|symbols| symbols.contains(&key.series.symbol))
     }
 }
 
@@ -39,7 +44,11 @@ pub fn ranges(touched: &BTreeSet<Key>, interval: Interval) -> BTreeSet<Range> {
     }
     let mut dates: BTreeMap<i64, Vec<Range>> = BTreeMap::new();
     for (start, symbols) in windows {
-        let next = Range { from: start, until: start + interval.width_us(), symbols: Some(symbols) };
+        let next = Range {
+            from: start,
+            until: start + interval.width_us(),
+            symbols: Some(symbols),
+        };
         let stretches = dates.entry(start.div_euclid(DAY_US)).or_default();
         match stretches.last_mut() {
             Some(last) if next.from - last.until <= GAP_WINDOWS * interval.width_us() => last.extend(next),
@@ -78,12 +87,33 @@ pub fn whole_dates<'a>(files: impl Iterator<Item = &'a Arc<DataFile>>, time_colu
     let mut dates = BTreeSet::new();
     for file in files {
         match (file.bounds("date"), file.bounds(time_column)) {
-            (Some(Bounds { min: Bound::Days(min), max: Bound::Days(max), .. }), _) => dates.extend(i64::from(*min)..=i64::from(*max)),
-            (_, Some(Bounds { min: Bound::Micros(min), max: Bound::Micros(max), .. })) => dates.extend(min.div_euclid(DAY_US)..=max.div_euclid(DAY_US)),
+            (
+                Some(Bounds {
+                    min: Bound::Days(min),
+                    max: Bound::Days(max),
+                    ..
+                }),
+                _,
+            ) => dates.extend(i64::from(*min)..=i64::from(*max)),
+            (
+                _,
+                Some(Bounds {
+                    min: Bound::Micros(min),
+                    max: Bound::Micros(max),
+                    ..
+                }),
+            ) => dates.extend(min.div_euclid(DAY_US)..=max.div_euclid(DAY_US)),
             _ => {}
         }
     }
-    dates.into_iter().map(|date| Range { from: date * DAY_US, until: (date + 1) * DAY_US, symbols: None }).collect()
+    dates
+        .into_iter()
+        .map(|date| Range {
+            from: date * DAY_US,
+            until: (date + 1) * DAY_US,
+            symbols: None,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -92,26 +122,53 @@ mod tests {
     use crate::gold::bar::Series;
 
     fn key(symbol: &str, minute: i64) -> Key {
-        Key { series: Series { venue: "v".into(), symbol: symbol.into() }, start: minute * 60_000_000 }
+        Key {
+            series: Series {
+                venue: "v".into(),
+                symbol: symbol.into(),
+            },
+            start: minute * 60_000_000,
+        }
     }
 
     fn check(touched: &[(&str, i64)], expected: &[(i64, i64, Option<usize>)]) {
         let touched = touched.iter().map(|(symbol, minute)| key(symbol, *minute)).collect();
         let got = ranges(&touched, Interval::parse("1m").unwrap());
-        let got: Vec<_> = got.iter().map(|range| (range.from / 60_000_000, range.until / 60_000_000, range.symbols.as_ref().map(BTreeSet::len))).collect();
+        let got: Vec<_> = got
+            .iter()
+            .map(|range| {
+                (
+                    range.from / 60_000_000,
+                    range.until / 60_000_000,
+                    range.symbols.as_ref().map(BTreeSet::len),
+                )
+            })
+            .collect();
         assert_eq!(got, expected);
     }
 
     #[test]
     fn a_late_window_does_not_widen_the_live_one() {
-        check(&[("a", 5), ("a", 600), ("b", 600), ("b", 601)], &[(5, 6, Some(1)), (600, 602, Some(2))]);
-        check(&[("a", 5), ("a", 7), ("a", 1439), ("a", 1440)], &[(5, 8, Some(1)), (1439, 1440, Some(1)), (1440, 1441, Some(1))]);
+        check(
+            &[("a", 5), ("a", 600), ("b", 600), ("b", 601)],
+            &[(5, 6, Some(1)), (600, 602, Some(2))],
+        );
+        check(
+            &[("a", 5), ("a", 7), ("a", 1439), ("a", 1440)],
+            &[(5, 8, Some(1)), (1439, 1440, Some(1)), (1440, 1441, Some(1))],
+        );
     }
 
     #[test]
     fn many_symbols_and_many_stretches_are_computed_at_large() {
         let symbols: Vec<String> = (0..9).map(|n| format!("s{n}")).collect();
-        check(&symbols.iter().map(|symbol| (symbol.as_str(), 3)).collect::<Vec<_>>(), &[(3, 4, None)]);
-        check(&(0..20).map(|n| ("a", n * 10)).collect::<Vec<_>>(), &[(0, 191, Some(1))]);
+        check(
+            &symbols.iter().map(|symbol| (symbol.as_str(), 3)).collect::<Vec<_>>(),
+            &[(3, 4, None)],
+        );
+        check(
+            &(0..20).map(|n| ("a", n * 10)).collect::<Vec<_>>(),
+            &[(0, 191, Some(1))],
+        );
     }
 }

@@ -49,7 +49,11 @@ impl Bar {
             (self.high, self.low) = (trades.price[from], trades.price[from]);
         }
         self.rows += (until - from) as i64;
-        match Narrow::of(&trades.price[from..until], &trades.qty[from..until], &trades.count[from..until]) {
+        match Narrow::of(
+            &trades.price[from..until],
+            &trades.qty[from..until],
+            &trades.count[from..until],
+        ) {
             Some(narrow) => self.take(narrow.fold(trades, from, until)),
             None => self.fold_wide(trades, from, until),
         }
@@ -163,7 +167,9 @@ fn compare_rows(trades: &Trades, left: usize, right: usize) -> Ordering {
 fn edges(trades: &Trades, from: usize, until: usize) -> (usize, usize) {
     let (ts, seq) = (&trades.ts[from..until], &trades.seq[from..until]);
     let pairs = ts.windows(2).zip(seq.windows(2));
-    if pairs.fold(true, |rises, (ts, seq)| rises & ((ts[0] < ts[1]) | ((ts[0] == ts[1]) & (seq[0] < seq[1])))) {
+    if pairs.fold(true, |rises, (ts, seq)| {
+        rises & ((ts[0] < ts[1]) | ((ts[0] == ts[1]) & (seq[0] < seq[1])))
+    }) {
         return (from, until - 1);
     }
     let (mut first, mut last) = (from, from);
@@ -195,7 +201,12 @@ struct Sums {
 
 impl Narrow {
     fn of(price: &[i128], qty: &[i128], count: &[i64]) -> Option<Self> {
-        let bits = |values: &[i128]| 128 - values.iter().fold(0, |bits, value| bits | *value as u128).leading_zeros();
+        let bits = |values: &[i128]| {
+            128 - values
+                .iter()
+                .fold(0, |bits, value| bits | *value as u128)
+                .leading_zeros()
+        };
         let (price_bits, qty_bits) = (bits(price), bits(qty));
         let run_bits = usize::BITS - price.len().leading_zeros();
         let single = count.iter().fold(true, |single, count| single & (*count == 1));
@@ -204,8 +215,12 @@ impl Narrow {
 
     fn fold(self, trades: &Trades, from: usize, until: usize) -> Sums {
         let (mut high, mut low) = (0u64, u64::MAX);
-        let (mut volume, mut quote, mut bought_volume, mut bought_quote, mut prices) = (0u128, 0u128, 0u128, 0u128, 0u128);
-        let rows = trades.price[from..until].iter().zip(&trades.qty[from..until]).zip(&trades.bought[from..until]);
+        let (mut volume, mut quote, mut bought_volume, mut bought_quote, mut prices) =
+            (0u128, 0u128, 0u128, 0u128, 0u128);
+        let rows = trades.price[from..until]
+            .iter()
+            .zip(&trades.qty[from..until])
+            .zip(&trades.bought[from..until]);
         for ((price, qty), bought) in rows {
             let (price, qty) = (*price as u64, *qty as u64);
             high = high.max(price);

@@ -7,9 +7,9 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use std::sync::Arc;
 
 use super::bar::Bar;
+use super::result;
 use super::state::{self, States};
 use super::trades::Trades;
-use super::result;
 
 /// One bar a group. Neighbouring rows of one group are folded together, so input sorted by symbol and time is the quick case.
 #[derive(Debug)]
@@ -22,7 +22,11 @@ pub struct OhlcvGroups {
 impl OhlcvGroups {
     /// `ts` is the type of the timestamps that will come.
     pub fn new(ts: DataType) -> Self {
-        Self { bars: Vec::new(), ts, heap_bytes: 0 }
+        Self {
+            bars: Vec::new(),
+            ts,
+            heap_bytes: 0,
+        }
     }
 
     fn change<T>(&mut self, group: usize, change: impl FnOnce(&mut Bar) -> T) -> T {
@@ -42,10 +46,18 @@ impl OhlcvGroups {
 }
 
 impl GroupsAccumulator for OhlcvGroups {
-    fn update_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], filter: Option<&BooleanArray>, total_num_groups: usize) -> Result<()> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        filter: Option<&BooleanArray>,
+        total_num_groups: usize,
+    ) -> Result<()> {
         self.bars.resize_with(total_num_groups, Bar::default);
         let trades = Trades::new(values, filter)?;
-        trades.for_each_run(group_indices, |from, until, group| self.change(group, |bar| bar.fold(&trades, from, until)));
+        trades.for_each_run(group_indices, |from, until, group| {
+            self.change(group, |bar| bar.fold(&trades, from, until))
+        });
         Ok(())
     }
 

@@ -4,15 +4,15 @@
 //! two steps of a plan and at its end; `udaf` and `groups` are the face that DataFusion
 //! sees, `runs` and `streaming` the short way through files that are sorted already. The order of the input never matters.
 
-pub mod trades;
-pub mod wide;
 pub mod bar;
-pub mod state;
-pub mod result;
-pub mod udaf;
 pub mod groups;
+pub mod result;
 pub mod runs;
+pub mod state;
 pub mod streaming;
+pub mod trades;
+pub mod udaf;
+pub mod wide;
 
 pub use streaming::stream_sorted;
 pub use udaf::{ohlcv_udaf, register};

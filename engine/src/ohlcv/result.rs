@@ -38,7 +38,10 @@ pub fn fields(ts: &DataType) -> Fields {
         ("last_ts", ts.clone()),
         ("row_count", DataType::Int64),
     ];
-    columns.into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect()
+    columns
+        .into_iter()
+        .map(|(name, data_type)| Field::new(name, data_type, true))
+        .collect()
 }
 
 /// The values of one bar that fits.
@@ -61,8 +64,16 @@ fn values(bar: &Bar) -> Option<Values> {
     Some(Values {
         volume,
         quote: bar.quote.to_decimal38()?,
-        vwap: if is_traded { Some(divide_half_even(bar.quote, bar.volume)?) } else { None },
-        avg_price: if is_traded { divide_half_even(bar.prices, bar.fills) } else { None },
+        vwap: if is_traded {
+            Some(divide_half_even(bar.quote, bar.volume)?)
+        } else {
+            None
+        },
+        avg_price: if is_traded {
+            divide_half_even(bar.prices, bar.fills)
+        } else {
+            None
+        },
         fills: i64::try_from(bar.fills.to_decimal38()?).ok()?,
         bought_volume: bar.bought_volume.to_decimal38()?,
         bought_quote: bar.bought_quote.to_decimal38()?,
@@ -77,17 +88,23 @@ pub fn finish(bars: &[Bar], ts: &DataType) -> Result<StructArray> {
     let finished: Vec<Option<Values>> = bars.iter().map(values).collect();
     let decimals = |data_type: &DataType, value: &dyn Fn(&Bar, &Values) -> Option<i128>| -> ArrayRef {
         let mut column = Decimal128Builder::with_capacity(bars.len()).with_data_type(data_type.clone());
-        bars.iter().zip(&finished).for_each(|(bar, values)| column.append_option(values.as_ref().and_then(|values| value(bar, values))));
+        bars.iter()
+            .zip(&finished)
+            .for_each(|(bar, values)| column.append_option(values.as_ref().and_then(|values| value(bar, values))));
         Arc::new(column.finish())
     };
     let integers = |value: &dyn Fn(&Bar, &Values) -> i64| -> ArrayRef {
         let mut column = Int64Builder::with_capacity(bars.len());
-        bars.iter().zip(&finished).for_each(|(bar, values)| column.append_option(values.as_ref().map(|values| value(bar, values))));
+        bars.iter()
+            .zip(&finished)
+            .for_each(|(bar, values)| column.append_option(values.as_ref().map(|values| value(bar, values))));
         Arc::new(column.finish())
     };
     let timestamps = |value: &dyn Fn(&Bar) -> i64| -> ArrayRef {
         let mut column = TimestampMicrosecondBuilder::with_capacity(bars.len()).with_data_type(ts.clone());
-        bars.iter().zip(&finished).for_each(|(bar, values)| column.append_option(values.as_ref().map(|_| value(bar))));
+        bars.iter()
+            .zip(&finished)
+            .for_each(|(bar, values)| column.append_option(values.as_ref().map(|_| value(bar))));
         Arc::new(column.finish())
     };
     let columns = vec![
@@ -109,5 +126,9 @@ pub fn finish(bars: &[Bar], ts: &DataType) -> Result<StructArray> {
         integers(&|bar, _| bar.rows),
     ];
     let nulls: NullBuffer = finished.iter().map(Option::is_some).collect();
-    Ok(StructArray::try_new(fields(ts), columns, Some(nulls).filter(|nulls| nulls.null_count() > 0))?)
+    Ok(StructArray::try_new(
+        fields(ts),
+        columns,
+        Some(nulls).filter(|nulls| nulls.null_count() > 0),
+    )?)
 }

@@ -32,7 +32,11 @@ const SHORT_RUN_ROWS: usize = 4;
 pub enum Key {
     Value(Arc<dyn PhysicalExpr>),
     /// `date_bin` of a fixed width over a timestamp in microseconds: found by comparing with the window at hand, divided only where one ends.
-    Window { ts: Arc<dyn PhysicalExpr>, width_us: i64, data_type: DataType },
+    Window {
+        ts: Arc<dyn PhysicalExpr>,
+        width_us: i64,
+        data_type: DataType,
+    },
 }
 
 /// Replaces the partial step of a GROUP BY whose only aggregate is `ohlcv`.
@@ -47,10 +51,27 @@ pub struct BarRunsExec {
 
 impl BarRunsExec {
     /// `schema`: of the partial step that this one replaces.
-    pub fn new(input: Arc<dyn ExecutionPlan>, keys: Vec<Key>, arguments: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Self {
-        let partitioning = datafusion::physical_plan::Partitioning::UnknownPartitioning(input.output_partitioning().partition_count());
-        let properties = PlanProperties::new(EquivalenceProperties::new(schema), partitioning, EmissionType::Incremental, Boundedness::Bounded);
-        Self { input, keys, arguments, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    pub fn new(
+        input: Arc<dyn ExecutionPlan>,
+        keys: Vec<Key>,
+        arguments: Vec<Arc<dyn PhysicalExpr>>,
+        schema: SchemaRef,
+    ) -> Self {
+        let partitioning =
+            datafusion::physical_plan::Partitioning::UnknownPartitioning(input.output_partitioning().partition_count());
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            partitioning,
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self {
+            input,
+            keys,
+            arguments,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
     }
 }
 
@@ -73,7 +94,10 @@ impl ExecutionPlan for BarRunsExec {
         vec![&self.input]
     }
 
-    fn apply_expressions(&self, f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>) -> Result<TreeNodeRecursion> {
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
         let keys = self.keys.iter().map(|key| match key {
             Key::Value(value) => value,
             Key::Window { ts, .. } => ts,
@@ -88,7 +112,12 @@ impl ExecutionPlan for BarRunsExec {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self::new(input, self.keys.clone(), self.arguments.clone(), self.schema()))),
+            (Some(input), true) => Ok(Arc::new(Self::new(
+                input,
+                self.keys.clone(),
+                self.arguments.clone(),
+                self.schema(),
+            ))),
             _ => internal_err!("BarRunsExec has one input"),
         }
     }
@@ -111,7 +140,12 @@ impl ExecutionPlan for BarRunsExec {
     }
 }
 
-fn fold(batch: &RecordBatch, keys: &[Key], arguments: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef) -> Result<RecordBatch> {
+fn fold(
+    batch: &RecordBatch,
+    keys: &[Key],
+    arguments: &[Arc<dyn PhysicalExpr>],
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
     let evaluate = |expression: &Arc<dyn PhysicalExpr>| expression.evaluate(batch)?.into_array(batch.num_rows());
     let mut key_columns: Vec<ArrayRef> = keys.iter().map(|key| key.column(batch)).collect::<Result<_>>()?;
     let mut argument_columns: Vec<ArrayRef> = arguments.iter().map(evaluate).collect::<Result<_>>()?;
@@ -132,7 +166,10 @@ fn fold(batch: &RecordBatch, keys: &[Key], arguments: &[Arc<dyn PhysicalExpr>], 
         bars.push(bar);
     }
     let starts = UInt32Array::from(starts);
-    let mut columns: Vec<ArrayRef> = key_columns.iter().map(|column| Ok(take(column, &starts, None)?)).collect::<Result<_>>()?;
+    let mut columns: Vec<ArrayRef> = key_columns
+        .iter()
+        .map(|column| Ok(take(column, &starts, None)?))
+        .collect::<Result<_>>()?;
     for (column, key) in columns.iter_mut().zip(keys) {
         if let Key::Window { data_type, .. } = key {
             *column = cast(column, data_type)?;
@@ -166,7 +203,9 @@ impl Key {
                     DataType::Timestamp(TimeUnit::Microsecond, timezone) => timezone.clone(),
                     _ => None,
                 };
-                Ok(Arc::new(TimestampMicrosecondArray::new(starts.into(), ts.nulls().cloned()).with_timezone_opt(timezone)))
+                Ok(Arc::new(
+                    TimestampMicrosecondArray::new(starts.into(), ts.nulls().cloned()).with_timezone_opt(timezone),
+                ))
             }
         }
     }
@@ -195,14 +234,22 @@ fn run_starts(keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
     for key in keys {
         mark_changes(key, &mut changes)?;
     }
-    Ok(changes.iter().enumerate().filter(|(_, changes)| **changes).map(|(row, _)| row as u32).collect())
+    Ok(changes
+        .iter()
+        .enumerate()
+        .filter(|(_, changes)| **changes)
+        .map(|(row, _)| row as u32)
+        .collect())
 }
 
 /// Marks each row whose key is another than that of the row before.
 fn mark_changes(key: &ArrayRef, changes: &mut [bool]) -> Result<()> {
     if key.null_count() == 0 && key.data_type() == &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())) {
         let values = key.as_primitive::<TimestampMicrosecondType>().values();
-        values.windows(2).zip(&mut changes[1..]).for_each(|(pair, change)| *change |= pair[0] != pair[1]);
+        values
+            .windows(2)
+            .zip(&mut changes[1..])
+            .for_each(|(pair, change)| *change |= pair[0] != pair[1]);
         return Ok(());
     }
     if key.null_count() == 0 && key.data_type() == &DataType::Utf8View {
@@ -211,19 +258,31 @@ fn mark_changes(key: &ArrayRef, changes: &mut [bool]) -> Result<()> {
         let views = texts.views();
         for (row, pair) in views.windows(2).enumerate() {
             if pair[0] != pair[1] && !changes[row + 1] {
-                changes[row + 1] = pair[0] as u32 != pair[1] as u32 || pair[0] as u32 <= 12 || texts.value(row) != texts.value(row + 1);
+                changes[row + 1] = pair[0] as u32 != pair[1] as u32
+                    || pair[0] as u32 <= 12
+                    || texts.value(row) != texts.value(row + 1);
             }
         }
         return Ok(());
     }
     let rows = key.len();
     let differs = distinct(&key.slice(0, rows - 1), &key.slice(1, rows - 1))?;
-    differs.values().iter().zip(&mut changes[1..]).for_each(|(differs, change)| *change |= differs);
+    differs
+        .values()
+        .iter()
+        .zip(&mut changes[1..])
+        .for_each(|(differs, change)| *change |= differs);
     Ok(())
 }
 
 /// An order of the rows that brings equal keys together: for files where venues alternate inside a symbol.
 fn together(keys: &[ArrayRef]) -> Result<UInt32Array> {
-    let columns: Vec<SortColumn> = keys.iter().map(|key| SortColumn { values: key.clone(), options: None }).collect();
+    let columns: Vec<SortColumn> = keys
+        .iter()
+        .map(|key| SortColumn {
+            values: key.clone(),
+            options: None,
+        })
+        .collect();
     Ok(lexsort_to_indices(&columns, None)?)
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Decimal128Array, Decimal128Builder, Decimal256Array, Decimal256Builder, Int64Array,
-    Int64Builder, StringViewArray, StringViewBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Decimal128Array, Decimal128Builder, Decimal256Array,
+    Decimal256Builder, Int64Array, Int64Builder, StringViewArray, StringViewBuilder,
 };
-use arrow::datatypes::{DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Int64Type};
+use arrow::datatypes::{
+    DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Int64Type,
+};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
 use super::bar::{Bar, Edge};
@@ -43,7 +45,10 @@ const fn sum_type(scale: i8) -> DataType {
 
 /// State fields of the aggregate `name`.
 pub fn fields(name: &str) -> Vec<FieldRef> {
-    COLUMNS.iter().map(|(column, data_type)| Arc::new(Field::new(format!("{name}[{column}]"), data_type.clone(), false))).collect()
+    COLUMNS
+        .iter()
+        .map(|(column, data_type)| Arc::new(Field::new(format!("{name}[{column}]"), data_type.clone(), false)))
+        .collect()
 }
 
 /// Builds state columns, one bar a row.
@@ -78,7 +83,12 @@ fn edge_columns(bars: &[Bar], edge: impl Fn(&Bar) -> &Edge) -> [ArrayRef; 4] {
         seq.append_value(edge.seq);
         id.append_value(&edge.trade_id);
     }
-    [Arc::new(ts.finish()), Arc::new(seq.finish()), Arc::new(id.finish()), price_column(bars, |bar| edge(bar).price)]
+    [
+        Arc::new(ts.finish()),
+        Arc::new(seq.finish()),
+        Arc::new(id.finish()),
+        price_column(bars, |bar| edge(bar).price),
+    ]
 }
 
 fn price_column(bars: &[Bar], value: impl Fn(&Bar) -> i128) -> ArrayRef {
@@ -113,7 +123,12 @@ struct Edges<'a> {
 
 impl<'a> States<'a> {
     pub fn new(columns: &'a [ArrayRef]) -> Result<Self> {
-        if columns.len() != COLUMNS.len() || columns.iter().zip(&COLUMNS).any(|(column, (_, wanted))| column.data_type() != wanted) {
+        if columns.len() != COLUMNS.len()
+            || columns
+                .iter()
+                .zip(&COLUMNS)
+                .any(|(column, (_, wanted))| column.data_type() != wanted)
+        {
             return exec_err!("these are not the state columns of ohlcv");
         }
         let edges = |at: usize| Edges {
@@ -147,7 +162,10 @@ impl<'a> States<'a> {
         if self.rows.is_null(row) || self.rows.value(row) == 0 {
             return Ok(Bar::default());
         }
-        let sum = |of: usize| Wide::from_i256(self.sums[of].value(row)).ok_or_else(|| exec_datafusion_err!("a sum in a state of ohlcv is out of range"));
+        let sum = |of: usize| {
+            Wide::from_i256(self.sums[of].value(row))
+                .ok_or_else(|| exec_datafusion_err!("a sum in a state of ohlcv is out of range"))
+        };
         Ok(Bar {
             rows: self.rows.value(row),
             overflowed: self.overflowed.value(row),
@@ -167,6 +185,11 @@ impl<'a> States<'a> {
 
 impl Edges<'_> {
     fn edge(&self, row: usize) -> Edge {
-        Edge { ts: self.ts.value(row), seq: self.seq.value(row), trade_id: self.id.value(row).to_owned(), price: self.price.value(row) }
+        Edge {
+            ts: self.ts.value(row),
+            seq: self.seq.value(row),
+            trade_id: self.id.value(row).to_owned(),
+            price: self.price.value(row),
+        }
     }
 }

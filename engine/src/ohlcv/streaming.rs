@@ -49,7 +49,10 @@ impl PhysicalOptimizerRule for StreamSortedBars {
 
 fn is_streamable(aggregate: &AggregateExec) -> bool {
     let [bar] = aggregate.aggr_expr() else { return false };
-    let is_first_step = matches!(aggregate.mode(), AggregateMode::Partial | AggregateMode::Single | AggregateMode::SinglePartitioned);
+    let is_first_step = matches!(
+        aggregate.mode(),
+        AggregateMode::Partial | AggregateMode::Single | AggregateMode::SinglePartitioned
+    );
     is_first_step
         && bar.fun().inner().downcast_ref::<Ohlcv>().is_some()
         && !bar.is_distinct()
@@ -64,15 +67,30 @@ fn is_streamable(aggregate: &AggregateExec) -> bool {
 /// Every leaf is a scan of files that each have an order, and nothing on the way mixes rows within a batch.
 fn reads_sorted_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
-        let Some(files) = scan.data_source().downcast_ref::<FileScanConfig>() else { return false };
-        return files.file_groups.iter().flat_map(|group| group.files()).all(|file| file.ordering.is_some());
+        let Some(files) = scan.data_source().downcast_ref::<FileScanConfig>() else {
+            return false;
+        };
+        return files
+            .file_groups
+            .iter()
+            .flat_map(|group| group.files())
+            .all(|file| file.ordering.is_some());
     }
     if let Some(spread) = plan.downcast_ref::<RepartitionExec>() {
         return matches!(spread.partitioning(), Partitioning::RoundRobinBatch(_)) && reads_sorted_files(spread.input());
     }
-    const KEEP_NEIGHBOURS: [&str; 7] =
-        ["FilterExec", "ProjectionExec", "UnionExec", "InterleaveExec", "CooperativeExec", "CoalescePartitionsExec", "CoalesceBatchesExec"];
-    KEEP_NEIGHBOURS.contains(&plan.name()) && !plan.children().is_empty() && plan.children().into_iter().all(reads_sorted_files)
+    const KEEP_NEIGHBOURS: [&str; 7] = [
+        "FilterExec",
+        "ProjectionExec",
+        "UnionExec",
+        "InterleaveExec",
+        "CooperativeExec",
+        "CoalescePartitionsExec",
+        "CoalesceBatchesExec",
+    ];
+    KEEP_NEIGHBOURS.contains(&plan.name())
+        && !plan.children().is_empty()
+        && plan.children().into_iter().all(reads_sorted_files)
 }
 
 fn streamed(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>> {
@@ -81,9 +99,21 @@ fn streamed(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>> {
     let partial = if *aggregate.mode() == AggregateMode::Partial {
         aggregate.schema()
     } else {
-        AggregateExec::try_new(AggregateMode::Partial, group.clone(), bars.to_vec(), filters.to_vec(), input.clone(), aggregate.input_schema())?.schema()
+        AggregateExec::try_new(
+            AggregateMode::Partial,
+            group.clone(),
+            bars.to_vec(),
+            filters.to_vec(),
+            input.clone(),
+            aggregate.input_schema(),
+        )?
+        .schema()
     };
-    let keys = group.expr().iter().map(|(key, _)| key_of(key, input)).collect::<Result<_>>()?;
+    let keys = group
+        .expr()
+        .iter()
+        .map(|(key, _)| key_of(key, input))
+        .collect::<Result<_>>()?;
     let arguments = bars.iter().flat_map(|bar| bar.expressions()).collect();
     let runs = Arc::new(BarRunsExec::new(input.clone(), keys, arguments, partial));
     let finish = match aggregate.mode() {
@@ -91,19 +121,37 @@ fn streamed(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>> {
         AggregateMode::SinglePartitioned => AggregateMode::FinalPartitioned,
         _ => return Ok(runs),
     };
-    Ok(Arc::new(AggregateExec::try_new(finish, group.as_final(), bars.to_vec(), filters.to_vec(), runs, aggregate.input_schema())?))
+    Ok(Arc::new(AggregateExec::try_new(
+        finish,
+        group.as_final(),
+        bars.to_vec(),
+        filters.to_vec(),
+        runs,
+        aggregate.input_schema(),
+    )?))
 }
 
 /// Recognises `date_bin(<fixed width>, <timestamp in microseconds>)`, cast or not.
 fn key_of(key: &Arc<dyn PhysicalExpr>, input: &Arc<dyn ExecutionPlan>) -> Result<Key> {
     let schema = input.schema();
     let value = || Key::Value(key.clone());
-    let Some(call) = key.downcast_ref::<ScalarFunctionExpr>().filter(|call| call.name() == "date_bin") else { return Ok(value()) };
+    let Some(call) = key
+        .downcast_ref::<ScalarFunctionExpr>()
+        .filter(|call| call.name() == "date_bin")
+    else {
+        return Ok(value());
+    };
     let [width, ts] = call.args() else { return Ok(value()) };
-    let Some(width_us) = width.downcast_ref::<Literal>().and_then(|width| micros(width.value())) else { return Ok(value()) };
+    let Some(width_us) = width.downcast_ref::<Literal>().and_then(|width| micros(width.value())) else {
+        return Ok(value());
+    };
     let ts = ts.downcast_ref::<CastExpr>().map_or(ts, |cast| cast.expr());
     match ts.data_type(&schema)? {
-        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(Key::Window { ts: ts.clone(), width_us, data_type: key.data_type(&schema)? }),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(Key::Window {
+            ts: ts.clone(),
+            width_us,
+            data_type: key.data_type(&schema)?,
+        }),
         _ => Ok(value()),
     }
 }
@@ -111,7 +159,9 @@ fn key_of(key: &Arc<dyn PhysicalExpr>, input: &Arc<dyn ExecutionPlan>) -> Result
 fn micros(width: &ScalarValue) -> Option<i64> {
     let (months, days, nanos) = match width {
         ScalarValue::IntervalMonthDayNano(Some(width)) => (width.months, i64::from(width.days), width.nanoseconds),
-        ScalarValue::IntervalDayTime(Some(width)) => (0, i64::from(width.days), i64::from(width.milliseconds) * 1_000_000),
+        ScalarValue::IntervalDayTime(Some(width)) => {
+            (0, i64::from(width.days), i64::from(width.milliseconds) * 1_000_000)
+        }
         _ => return None,
     };
     let width_us = days.checked_mul(DAY_US)?.checked_add(nanos / 1_000)?;

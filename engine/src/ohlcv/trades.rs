@@ -40,7 +40,10 @@ impl Trades {
         }
         if let Some(filter) = filter {
             let passes = NullBuffer::new(filter.values().clone());
-            valid = NullBuffer::union(NullBuffer::union(valid.as_ref(), Some(&passes)).as_ref(), filter.nulls());
+            valid = NullBuffer::union(
+                NullBuffer::union(valid.as_ref(), Some(&passes)).as_ref(),
+                filter.nulls(),
+            );
         }
         Ok(Self {
             ts: ts.as_primitive::<TimestampMicrosecondType>().values().clone(),
@@ -68,7 +71,11 @@ impl Trades {
 
     /// The id of a row; empty where it is NULL.
     pub fn id(&self, row: usize) -> &str {
-        if self.trade_id.is_null(row) { "" } else { self.trade_id.value(row) }
+        if self.trade_id.is_null(row) {
+            ""
+        } else {
+            self.trade_id.value(row)
+        }
     }
 
     /// Calls `each(from, until, key)` for every run of valid rows with one key.
@@ -95,13 +102,20 @@ fn bought(side: &StringViewArray) -> Vec<bool> {
     const BUY: u128 = 3 | (b'b' as u128) << 32 | (b'u' as u128) << 40 | (b'y' as u128) << 48;
     match side.nulls() {
         None => side.views().iter().map(|view| *view == BUY).collect(),
-        Some(nulls) => side.views().iter().zip(nulls).map(|(view, known)| known && *view == BUY).collect(),
+        Some(nulls) => side
+            .views()
+            .iter()
+            .zip(nulls)
+            .map(|(view, known)| known && *view == BUY)
+            .collect(),
     }
 }
 
 /// What the arguments are cast to, or what is wrong with them. A cast that could round or overflow is refused: cast in the query and mean it.
 pub fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
-    use DataType::{Decimal32, Decimal64, Decimal128, Int8, Int16, Int32, Int64, Null, Timestamp, UInt8, UInt16, UInt32};
+    use DataType::{
+        Decimal32, Decimal64, Decimal128, Int8, Int16, Int32, Int64, Null, Timestamp, UInt8, UInt16, UInt32,
+    };
     if types.len() != ARGUMENTS.len() {
         return datafusion::common::plan_err!("ohlcv takes ({}), got {} arguments", ARGUMENTS.join(", "), types.len());
     }
@@ -128,7 +142,11 @@ pub fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
         };
         match wanted {
             Some(wanted) => coerced.push(wanted),
-            None => return datafusion::common::plan_err!("ohlcv cannot take {given} as {name}; it takes ts TIMESTAMP (microseconds), seq BIGINT, trade_id STRING, price DECIMAL(28,12), qty DECIMAL(28,10), side STRING, count BIGINT: add a CAST"),
+            None => {
+                return datafusion::common::plan_err!(
+                    "ohlcv cannot take {given} as {name}; it takes ts TIMESTAMP (microseconds), seq BIGINT, trade_id STRING, price DECIMAL(28,12), qty DECIMAL(28,10), side STRING, count BIGINT: add a CAST"
+                );
+            }
         }
     }
     Ok(coerced)

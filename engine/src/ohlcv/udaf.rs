@@ -12,9 +12,9 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Grou
 
 use super::bar::Bar;
 use super::groups::OhlcvGroups;
+use super::result;
 use super::state::{self, States};
 use super::trades::{Trades, coerce};
-use super::result;
 
 /// `ohlcv(ts, seq, trade_id, price, qty, side, count)` as a function of DataFusion.
 pub fn ohlcv_udaf() -> AggregateUDF {
@@ -35,7 +35,9 @@ impl Ohlcv {
     pub(super) const NAME: &str = "ohlcv";
 
     fn new() -> Self {
-        Self { signature: Signature::user_defined(Volatility::Immutable) }
+        Self {
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
     }
 }
 
@@ -64,7 +66,10 @@ impl AggregateUDFImpl for Ohlcv {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneBar { bar: Bar::default(), ts: ts_type(&args)? }))
+        Ok(Box::new(OneBar {
+            bar: Bar::default(),
+            ts: ts_type(&args)?,
+        }))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
@@ -103,7 +108,9 @@ struct OneBar {
 impl Accumulator for OneBar {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let trades = Trades::new(values, None)?;
-        trades.for_each_run(&vec![(); trades.len()], |from, until, ()| self.bar.fold(&trades, from, until));
+        trades.for_each_run(&vec![(); trades.len()], |from, until, ()| {
+            self.bar.fold(&trades, from, until)
+        });
         Ok(())
     }
 
@@ -120,7 +127,10 @@ impl Accumulator for OneBar {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        state::encode(std::slice::from_ref(&self.bar)).iter().map(|column| ScalarValue::try_from_array(column, 0)).collect()
+        state::encode(std::slice::from_ref(&self.bar))
+            .iter()
+            .map(|column| ScalarValue::try_from_array(column, 0))
+            .collect()
     }
 
     fn size(&self) -> usize {

@@ -37,7 +37,10 @@ impl Wide {
     /// `None` where the value is no sum that [`Self::add`] could have made.
     pub fn from_i256(value: i256) -> Option<Self> {
         let (low, high) = value.to_parts();
-        Some(Self { low, high: i64::try_from(high).ok()? })
+        Some(Self {
+            low,
+            high: i64::try_from(high).ok()?,
+        })
     }
 
     /// The value where it fits DECIMAL(38, s).
@@ -87,7 +90,12 @@ mod tests {
         back.merge(wide(&[-i128::MAX, -i128::MAX, -i128::MAX, -7]));
         assert_eq!(back.to_decimal38(), Some(-7));
         assert_eq!(Wide::from_i256(there.to_i256()), Some(there));
-        assert_eq!(wide(&[i128::MIN, i128::MIN, -1]).to_i256(), i256::from_i128(i128::MIN).wrapping_mul(i256::from_i128(2)).wrapping_sub(i256::ONE));
+        assert_eq!(
+            wide(&[i128::MIN, i128::MIN, -1]).to_i256(),
+            i256::from_i128(i128::MIN)
+                .wrapping_mul(i256::from_i128(2))
+                .wrapping_sub(i256::ONE)
+        );
     }
 
     #[test]
@@ -109,6 +117,9 @@ mod tests {
         assert_eq!(divide(2, 3), Some(1));
         assert_eq!(divide(-2, 3), Some(-1));
         assert_eq!(divide(1, 0), None);
-        assert_eq!(divide_half_even(wide(&[i128::MAX, i128::MAX]), wide(&[i128::MAX])), Some(2));
+        assert_eq!(
+            divide_half_even(wide(&[i128::MAX, i128::MAX]), wide(&[i128::MAX])),
+            Some(2)
+        );
     }
 }

@@ -10,8 +10,8 @@ use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr_rewriter::unnormalize_col;
-use datafusion::physical_expr::create_physical_expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
 use super::file::{Bound, DataFile};
@@ -19,17 +19,28 @@ use super::file::{Bound, DataFile};
 /// The files that may hold a row for which `filter` is true.
 pub fn prune(files: &[Arc<DataFile>], filter: &Expr, schema: &SchemaRef) -> Result<Vec<Arc<DataFile>>> {
     let kept = may_hold(files, filter, schema)?;
-    Ok(files.iter().zip(kept).filter(|(_, kept)| *kept).map(|(file, _)| file.clone()).collect())
+    Ok(files
+        .iter()
+        .zip(kept)
+        .filter(|(_, kept)| *kept)
+        .map(|(file, _)| file.clone())
+        .collect())
 }
 
 /// `filter` is true for every row of every file: nothing may make its opposite true. Columns that may be NULL prove nothing.
 pub fn always_holds(files: &[Arc<DataFile>], filter: &Expr, schema: &SchemaRef) -> Result<bool> {
-    let is_never_null = |column: &Column| schema.field_with_name(&column.name).is_ok_and(|field| !field.is_nullable());
+    let is_never_null = |column: &Column| {
+        schema
+            .field_with_name(&column.name)
+            .is_ok_and(|field| !field.is_nullable())
+    };
     let columns = filter.column_refs();
     if columns.is_empty() || !columns.into_iter().all(is_never_null) {
         return Ok(false);
     }
-    Ok(may_hold(files, &Expr::Not(Box::new(filter.clone())), schema)?.into_iter().all(|may| !may))
+    Ok(may_hold(files, &Expr::Not(Box::new(filter.clone())), schema)?
+        .into_iter()
+        .all(|may| !may))
 }
 
 fn may_hold(files: &[Arc<DataFile>], filter: &Expr, schema: &SchemaRef) -> Result<Vec<bool>> {
@@ -38,8 +49,15 @@ fn may_hold(files: &[Arc<DataFile>], filter: &Expr, schema: &SchemaRef) -> Resul
     if simplified == datafusion::prelude::lit(false) {
         return Ok(vec![false; files.len()]);
     }
-    let physical = create_physical_expr(&simplified, &df_schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
-    let predicate = PruningPredicateBuilder::new().with_file_schema(schema.clone()).try_build(physical)?;
+    let physical = create_physical_expr(
+        &simplified,
+        &df_schema,
+        &ExecutionProps::new(),
+        &PhysicalPlanningContext::default(),
+    )?;
+    let predicate = PruningPredicateBuilder::new()
+        .with_file_schema(schema.clone())
+        .try_build(physical)?;
     if predicate.always_true() {
         return Ok(vec![true; files.len()]);
     }
@@ -56,7 +74,11 @@ struct FileBounds<'a>(&'a [Arc<DataFile>]);
 
 impl FileBounds<'_> {
     fn column(&self, column: &Column, end: impl Fn(&super::file::Bounds) -> &Bound) -> Option<ArrayRef> {
-        let known: Vec<Option<ScalarValue>> = self.0.iter().map(|file| file.bounds(&column.name).map(|bounds| end(bounds).to_scalar())).collect();
+        let known: Vec<Option<ScalarValue>> = self
+            .0
+            .iter()
+            .map(|file| file.bounds(&column.name).map(|bounds| end(bounds).to_scalar()))
+            .collect();
         let unknown = ScalarValue::try_from(&known.iter().flatten().next()?.data_type()).ok()?;
         ScalarValue::iter_to_array(known.into_iter().map(|value| value.unwrap_or_else(|| unknown.clone()))).ok()
     }

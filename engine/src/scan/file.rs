@@ -50,18 +50,29 @@ struct Stats {
 impl DataFile {
     /// Unreadable statistics are none: the file is then read whenever it may matter.
     pub fn new(mut add: Add, spec: &TableSpec) -> Self {
-        let stats: Stats = add.stats.take().and_then(|stats| serde_json::from_str(&stats).ok()).unwrap_or_default();
+        let stats: Stats = add
+            .stats
+            .take()
+            .and_then(|stats| serde_json::from_str(&stats).ok())
+            .unwrap_or_default();
         let mut bounds = Vec::new();
         for column in BOUNDED {
-            let Ok(field) = spec.schema.field_with_name(column) else { continue };
+            let Ok(field) = spec.schema.field_with_name(column) else {
+                continue;
+            };
             let range = match add.partition_values.get(column) {
                 Some(Some(text)) => partition_bound(text, field.data_type()).map(|bound| (bound.clone(), bound)),
                 Some(None) => None,
-                None => lower(stats.min_values.get(column), field.data_type()).zip(upper(stats.max_values.get(column), field.data_type())),
+                None => lower(stats.min_values.get(column), field.data_type())
+                    .zip(upper(stats.max_values.get(column), field.data_type())),
             };
             bounds.extend(range.map(|(min, max)| Bounds { column, min, max }));
         }
-        Self { add, rows: stats.num_records, bounds }
+        Self {
+            add,
+            rows: stats.num_records,
+            bounds,
+        }
     }
 
     pub fn bounds(&self, column: &str) -> Option<&Bounds> {
@@ -71,7 +82,11 @@ impl DataFile {
     /// Range of a timestamp column in microseconds, both ends inclusive; everything where it is not known.
     pub fn micros(&self, column: &str) -> (i64, i64) {
         match self.bounds(column) {
-            Some(Bounds { min: Bound::Micros(min), max: Bound::Micros(max), .. }) => (*min, *max),
+            Some(Bounds {
+                min: Bound::Micros(min),
+                max: Bound::Micros(max),
+                ..
+            }) => (*min, *max),
             _ => (i64::MIN, i64::MAX),
         }
     }
@@ -79,7 +94,11 @@ impl DataFile {
     /// The file may hold `text` in `column`.
     pub fn may_hold(&self, column: &str, text: &str) -> bool {
         match self.bounds(column) {
-            Some(Bounds { min: Bound::Text(min), max: Bound::Text(max), .. }) => &**min <= text && text <= &**max,
+            Some(Bounds {
+                min: Bound::Text(min),
+                max: Bound::Text(max),
+                ..
+            }) => &**min <= text && text <= &**max,
             _ => true,
         }
     }
@@ -110,9 +129,8 @@ fn upper(value: Option<&Value>, data_type: &DataType) -> Option<Bound> {
     let text = value?.as_str()?;
     match data_type {
         DataType::Utf8 if text.len() < WHOLE_TEXT_BYTES => Some(Bound::Text(text.into())),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            micros(text).map(|(micros, is_whole)| Bound::Micros(if is_whole { micros } else { micros.saturating_add(999) }))
-        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => micros(text)
+            .map(|(micros, is_whole)| Bound::Micros(if is_whole { micros } else { micros.saturating_add(999) })),
         DataType::Date32 => days(text).map(Bound::Days),
         _ => None,
     }
@@ -121,7 +139,9 @@ fn upper(value: Option<&Value>, data_type: &DataType) -> Option<Bound> {
 /// The instant, and whether the text goes down to the microsecond.
 fn micros(text: &str) -> Option<(i64, bool)> {
     let instant = DateTime::parse_from_rfc3339(text).ok()?;
-    let decimals = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let decimals = text
+        .split_once('.')
+        .map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
     Some((instant.timestamp_micros(), decimals >= 6))
 }
 

@@ -3,8 +3,8 @@
 //! `file` is one data file and its bounds, `bounds` prunes with them, `ordered` is the table that DataFusion scans,
 //! `session` the context that knows the bar aggregate and how to stream it.
 
-pub mod file;
 pub mod bounds;
+pub mod file;
 pub mod ordered;
 pub mod session;
 

@@ -44,23 +44,44 @@ pub struct OrderedScan {
 impl OrderedScan {
     pub fn new(table: Table, files: Vec<Arc<DataFile>>) -> Result<Self> {
         let spec = table.spec();
-        let partition_fields: Vec<FieldRef> =
-            spec.partition_columns.iter().map(|column| Ok(viewed(spec.schema.field_with_name(column)?))).collect::<Result<_>>()?;
+        let partition_fields: Vec<FieldRef> = spec
+            .partition_columns
+            .iter()
+            .map(|column| Ok(viewed(spec.schema.field_with_name(column)?)))
+            .collect::<Result<_>>()?;
         let file_fields: Vec<FieldRef> = spec.file_schema().fields().iter().map(|field| viewed(field)).collect();
-        let table_schema = TableSchema::builder(Arc::new(Schema::new(file_fields))).with_table_partition_cols(partition_fields).build();
+        let table_schema = TableSchema::builder(Arc::new(Schema::new(file_fields)))
+            .with_table_partition_cols(partition_fields)
+            .build();
         let schema = table_schema.table_schema();
         let key: Vec<PhysicalSortExpr> = spec
             .sort_columns
             .iter()
-            .map(|column| Ok(PhysicalSortExpr::new(col(column, schema)?, SortOptions { descending: false, nulls_first: false })))
+            .map(|column| {
+                Ok(PhysicalSortExpr::new(
+                    col(column, schema)?,
+                    SortOptions {
+                        descending: false,
+                        nulls_first: false,
+                    },
+                ))
+            })
             .collect::<Result<_>>()?;
-        Ok(Self { order: LexOrdering::new(key), table, files, table_schema })
+        Ok(Self {
+            order: LexOrdering::new(key),
+            table,
+            files,
+            table_schema,
+        })
     }
 
     fn partitioned(&self, file: &DataFile) -> Result<PartitionedFile> {
         let values = self.table_schema.table_partition_cols().iter().map(|field| {
             let text = file.add.partition_values.get(field.name()).and_then(Option::as_ref);
-            text.map_or_else(|| ScalarValue::try_from(field.data_type()), |text| ScalarValue::try_from_string(text.clone(), field.data_type()))
+            text.map_or_else(
+                || ScalarValue::try_from(field.data_type()),
+                |text| ScalarValue::try_from_string(text.clone(), field.data_type()),
+            )
         });
         let meta = ObjectMeta {
             location: Path::parse(&file.add.path).map_err(object_store::Error::from)?,
@@ -93,8 +114,16 @@ impl OrderedScan {
                 }
                 let is_last = groups.len() == partitions;
                 let room = share - filled.min(share);
-                let until = if size <= SPLIT_BYTES || is_last { size } else { size.min(at + room.max(1)) };
-                let part = if at == 0 && until == size { file.clone() } else { file.clone().with_range(at as i64, until as i64) };
+                let until = if size <= SPLIT_BYTES || is_last {
+                    size
+                } else {
+                    size.min(at + room.max(1))
+                };
+                let part = if at == 0 && until == size {
+                    file.clone()
+                } else {
+                    file.clone().with_range(at as i64, until as i64)
+                };
                 filled += until - at;
                 if let Some(group) = groups.last_mut() {
                     group.push(part);
@@ -105,7 +134,11 @@ impl OrderedScan {
                 }
             }
         }
-        Ok(groups.into_iter().filter(|group| !group.is_empty()).map(FileGroup::new).collect())
+        Ok(groups
+            .into_iter()
+            .filter(|group| !group.is_empty())
+            .map(FileGroup::new)
+            .collect())
     }
 }
 
@@ -123,12 +156,22 @@ impl TableProvider for OrderedScan {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let schema = self.schema();
         let support = |filter: &&Expr| {
-            Ok(if always_holds(&self.files, filter, &schema)? { TableProviderFilterPushDown::Exact } else { TableProviderFilterPushDown::Inexact })
+            Ok(if always_holds(&self.files, filter, &schema)? {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Inexact
+            })
         };
         filters.iter().map(support).collect()
     }
 
-    async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
         let mut unproven = Vec::new();
         for filter in filters {
@@ -136,7 +179,8 @@ impl TableProvider for OrderedScan {
                 unproven.push(filter.clone());
             }
         }
-        let mut source = ParquetSource::new(self.table_schema.clone()).with_table_parquet_options(state.table_options().parquet.clone());
+        let mut source = ParquetSource::new(self.table_schema.clone())
+            .with_table_parquet_options(state.table_options().parquet.clone());
         let mut files = self.files.clone();
         if let Some(filter) = conjunction(unproven) {
             files = prune(&files, &filter, &schema)?;

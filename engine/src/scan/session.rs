@@ -16,7 +16,10 @@ pub fn session(runtime: Arc<RuntimeEnv>, config: SessionConfig, tables: &[&Table
         let log_store = table.log_store();
         runtime.register_object_store(log_store.object_store_url().as_ref(), log_store.object_store(None));
     }
-    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features();
     let mut state = ohlcv::stream_sorted(state).build();
     ohlcv::register(&mut state)?;
     Ok(SessionContext::new_with_state(state))
@@ -24,7 +27,9 @@ pub fn session(runtime: Arc<RuntimeEnv>, config: SessionConfig, tables: &[&Table
 
 /// Settings for queries over data files.
 pub fn config(target_partitions: usize) -> SessionConfig {
-    let mut config = SessionConfig::new().with_target_partitions(target_partitions).with_information_schema(false);
+    let mut config = SessionConfig::new()
+        .with_target_partitions(target_partitions)
+        .with_information_schema(false);
     config.options_mut().execution.parquet.pushdown_filters = false;
     config.options_mut().sql_parser.enable_ident_normalization = true;
     config
