@@ -5,9 +5,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use libsql::Database;
 use rama::Service;
 use tansu_broker::coordinator::group::administrator::Controller;
 use tansu_storage::{BrokerRegistrationRequest, Storage, StorageContainer};
@@ -104,6 +106,8 @@ impl Drop for EmbeddedBroker {
 struct Engine {
     storage: StorageContainer,
     groups: Controller<StorageContainer>,
+    /// The same file, for readers.
+    file: Arc<Database>,
     stop: CancellationToken,
 }
 
@@ -142,7 +146,19 @@ impl Engine {
         let registered = storage.register_broker(registration).await;
         registered.map_err(|error| anyhow::anyhow!("cannot write the broker's log {}: {error}", location.path()))?;
         let groups = Controller::with_storage(storage.clone())?;
-        Ok(Self { storage, groups, stop })
+        let path = location.path().strip_prefix('/').unwrap_or(location.path());
+        let file = Arc::new(
+            libsql::Builder::new_local(path)
+                .build()
+                .await
+                .context("cannot read the broker's log")?,
+        );
+        Ok(Self {
+            storage,
+            groups,
+            file,
+            stop,
+        })
     }
 }
 
@@ -162,7 +178,7 @@ async fn serve(
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     let _best_effort = stream.set_nodelay(true);
-                    match requests::service(CLUSTER_ID, engine.groups.clone(), engine.storage.clone(), gate.clone()) {
+                    match requests::service(CLUSTER_ID, engine.groups.clone(), engine.storage.clone(), engine.file.clone(), gate.clone()) {
                         // A closed connection ends in an error too: nothing to tell.
                         Ok(service) => drop(connections.spawn(async move { drop(service.serve(rama::Context::default(), stream).await) })),
                         Err(error) => tracing::error!(%error, "embedded broker cannot serve a connection"),

@@ -21,8 +21,6 @@ use crate::{jobs, options, shutdown};
 
 /// Folder of the embedded broker's log in the data folder.
 const BROKER_FOLDER: &str = "broker";
-/// The embedded broker sleeps out the wait of a fetch even when it has records, so the wait is the latency.
-const FETCH_WAIT_MS: &str = "50";
 
 pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     // What is wrong with the settings comes out before anything runs.
@@ -50,14 +48,9 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let lake = options::lake(&settings, Durability::Os)?;
     lake.probe().await?;
     let mut produce_options = options::produce(&settings)?;
-    let mut bronze_options = options::bronze(&settings, false)?;
+    let bronze_options = options::bronze(&settings, false)?;
     if broker.is_some() {
         produce_options.replication = Some(1);
-        bronze_options
-            .kafka
-            .librdkafka
-            .entry("fetch.wait.max.ms".to_owned())
-            .or_insert_with(|| FETCH_WAIT_MS.to_owned());
     }
 
     let fatal = CancellationToken::new();

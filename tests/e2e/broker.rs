@@ -201,4 +201,46 @@ mod tests {
         });
         assert_eq!(read.await.unwrap(), ((4_999, 5_000), expected(4_999..5_002)));
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_long_backlog_is_read_in_one_go() {
+        const RECORDS: usize = 100_000;
+        let folder = tempfile::tempdir().unwrap();
+        let broker = start(folder.path()).await;
+        let addr = broker.addr().to_string();
+        create_topic(&addr, "t", 1).await;
+        let read = tokio::task::spawn_blocking(move || {
+            produce(&addr, "t", 0, 0..RECORDS);
+            let started = std::time::Instant::now();
+            let read = consume(&addr, "t", 0, RECORDS);
+            (read, started.elapsed())
+        });
+        let (read, elapsed) = read.await.unwrap();
+        assert_eq!(read, expected(0..RECORDS));
+        println!("{RECORDS} records in {elapsed:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_record_larger_than_an_answer_is_delivered() {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = start(folder.path()).await;
+        let addr = broker.addr().to_string();
+        create_topic(&addr, "t", 1).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let large = "x".repeat(10 << 20);
+            let options = [("message.max.bytes", "20000000"), ("enable.idempotence", "true")];
+            let producer: BaseProducer = client(&addr, &options).create().unwrap();
+            for payload in ["before", &large, "after"] {
+                producer
+                    .send(BaseRecord::<str, str>::to("t").partition(0).payload(payload))
+                    .unwrap();
+            }
+            producer.flush(WAIT).unwrap();
+            consume(&addr, "t", 0, 3)
+                .into_iter()
+                .map(|(_, value)| value.len())
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(read.await.unwrap(), [6, 10 << 20, 5]);
+    }
 }
