@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
+};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider};
 use datafusion::common::{ScalarValue, ToDFSchema};
 use datafusion::datasource::ViewTable;
@@ -33,13 +36,26 @@ const START_US: i64 = 1_767_571_200_000_000;
 /// Files of a compacted date: each a stretch of the day with all symbols, sorted as silver sorts.
 const FILES: u64 = 10;
 const THREADS: usize = 2;
+const LIVE_TRADES: u64 = 10_000;
+const LIVE_SECONDS: u64 = 120;
 
 fn main() {
-    let setting = |name: &str, usual: u64| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual);
+    let setting = |name: &str, usual: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(usual)
+    };
     let rows = setting("TICKLAKE_BENCH_ROWS", 20_000_000);
     let runs = setting("TICKLAKE_BENCH_RUNS", 9);
-    let dir = std::env::var("TICKLAKE_BENCH_DIR").map_or_else(|_| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from).join(format!("bars-{rows}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap();
+    let dir = std::env::var("TICKLAKE_BENCH_DIR")
+        .map_or_else(|_| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
+        .join(format!("bars-{rows}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(bench(&dir, rows, runs));
 }
 
@@ -47,9 +63,18 @@ async fn bench(dir: &Path, rows: u64, runs: u64) {
     let silver = silver(dir, rows).await;
     let snapshot = silver.load(None).await.unwrap();
     #[allow(deprecated)]
-    let adds: Vec<_> = snapshot.snapshot().unwrap().log_data().iter().map(|file| file.add_action()).collect();
+    let adds: Vec<_> = snapshot
+        .snapshot()
+        .unwrap()
+        .log_data()
+        .iter()
+        .map(|file| file.add_action())
+        .collect();
     let bytes: i64 = adds.iter().map(|add| add.size).sum();
-    let files: Vec<Arc<DataFile>> = adds.into_iter().map(|add| Arc::new(DataFile::new(add, silver.spec()))).collect();
+    let files: Vec<Arc<DataFile>> = adds
+        .into_iter()
+        .map(|add| Arc::new(DataFile::new(add, silver.spec())))
+        .collect();
     let mut seconds = Vec::new();
     let mut bars = Vec::new();
     for _ in 0..runs {
@@ -69,11 +94,78 @@ async fn bench(dir: &Path, rows: u64, runs: u64) {
     }
     figure("read_columns_alone", rows, 0, &mut seconds, bytes);
 
-    let _ = std::fs::remove_dir_all(dir.join("gold"));
-    let options = GoldOptions { target_partitions: THREADS, ..GoldOptions::default() };
+    let live = dir.join("live");
+    let _ = std::fs::remove_dir_all(&live);
+    link(&dir.join("silver"), &live.join("silver"));
+    let options = GoldOptions {
+        target_partitions: THREADS,
+        ..GoldOptions::default()
+    };
+    let mut gold = Gold::open(lake(&live), options).await.unwrap();
     let started = Instant::now();
-    let report = Gold::open(lake(dir), options).await.unwrap().refresh().await.unwrap();
-    figure("gold_from_nothing", rows, report.rows_out as usize, &mut [started.elapsed().as_secs_f64()], bytes);
+    let report = gold.refresh().await.unwrap();
+    figure(
+        "gold_from_nothing",
+        rows,
+        report.rows_out as usize,
+        &mut [started.elapsed().as_secs_f64()],
+        bytes,
+    );
+    follow(&live, gold, rows).await;
+}
+
+/// Ten thousand new trades a second, one commit of silver each, for two minutes of the same date: how long gold takes for each.
+async fn follow(dir: &Path, mut gold: Gold, rows: u64) {
+    let silver = lake(dir).table(&TableName::silver_trades()).await.unwrap();
+    let mut committer = Committer::open(&silver).await.unwrap();
+    let mut market = Market::new(LIVE_TRADES * FILES);
+    market.seq = vec![i64::from(u32::MAX); SYMBOLS as usize];
+    let mut seconds = Vec::new();
+    for second in 0..LIVE_SECONDS {
+        let from = START_US + DAY_US - 300_000_000 + second as i64 * 1_000_000;
+        let batch = market.trades(&silver, from, 1_000_000, LIVE_TRADES);
+        let partition = BTreeMap::from([("date".to_owned(), "2026-01-05".to_owned())]);
+        let add = data_file::write(&silver, partition, vec![batch], FileOptions::default())
+            .await
+            .unwrap();
+        let info = serde_json::Map::from_iter([(
+            "watermarks".to_owned(),
+            serde_json::json!({ "sim": START_US + DAY_US - 1 }),
+        )]);
+        committer
+            .commit(Commit {
+                operation: "REFRESH".into(),
+                info,
+                adds: vec![add],
+                ..Commit::default()
+            })
+            .await
+            .unwrap();
+        let started = Instant::now();
+        gold.refresh().await.unwrap();
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let at = |share: f64| (seconds[((seconds.len() - 1) as f64 * share) as usize] * 1e4).round() / 1e4;
+    let line = serde_json::json!({
+        "bench": "bars", "figure": "gold_follows_10000_trades_a_second", "engine": "ticklake", "rows_on_the_date": rows, "refreshes": seconds.len(),
+        "median_s": at(0.5), "p99_s": at(0.99), "worst_s": at(1.0),
+    });
+    println!("{line}");
+}
+
+/// The same files under another folder: a lake of its own that may grow.
+fn link(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            link(&entry.path(), &target)
+        } else {
+            std::fs::hard_link(entry.path(), target).unwrap()
+        }
+    }
 }
 
 fn figure(name: &str, rows: u64, bars: usize, seconds: &mut [f64], bytes: i64) {
@@ -93,9 +185,18 @@ async fn compute(silver: &Table, files: &[Arc<DataFile>]) -> Vec<RecordBatch> {
     let schema = datafusion::catalog::TableProvider::schema(&scan);
     let tables = Arc::new(MemorySchemaProvider::new());
     tables.register_table("trades".into(), Arc::new(scan)).unwrap();
-    let none = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema: schema.to_dfschema_ref().unwrap() });
-    tables.register_table("amendments".into(), Arc::new(ViewTable::new(none, None))).unwrap();
-    context.catalog("datafusion").unwrap().register_schema("silver", tables).unwrap();
+    let none = LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row: false,
+        schema: schema.to_dfschema_ref().unwrap(),
+    });
+    tables
+        .register_table("amendments".into(), Arc::new(ViewTable::new(none, None)))
+        .unwrap();
+    context
+        .catalog("datafusion")
+        .unwrap()
+        .register_schema("silver", tables)
+        .unwrap();
     let utc = |micros: i64| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
     let parameters = vec![
         ("interval", ScalarValue::from("60 seconds")),
@@ -103,9 +204,17 @@ async fn compute(silver: &Table, files: &[Arc<DataFile>]) -> Vec<RecordBatch> {
         ("from", utc(START_US)),
         ("until", utc(START_US + DAY_US)),
     ];
-    let frame = context.sql(models::OHLCV).await.unwrap().with_param_values(parameters).unwrap();
+    let frame = context
+        .sql(models::OHLCV)
+        .await
+        .unwrap()
+        .with_param_values(parameters)
+        .unwrap();
     if std::env::var("TICKLAKE_BENCH_EXPLAIN").is_ok() {
-        println!("{}", frame.clone().explain(false, false).unwrap().to_string().await.unwrap());
+        println!(
+            "{}",
+            frame.clone().explain(false, false).unwrap().to_string().await.unwrap()
+        );
     }
     frame.collect().await.unwrap()
 }
@@ -116,7 +225,11 @@ async fn read_columns(silver: &Table, files: &[Arc<DataFile>]) {
     let context = session::session(Arc::new(RuntimeEnv::default()), session::config(THREADS), &[silver]).unwrap();
     let scan = OrderedScan::new(silver.clone(), files.to_vec()).unwrap();
     let frame = context.read_table(Arc::new(scan)).unwrap();
-    let columns = frame.select_columns(&["venue", "symbol", "ts", "seq", "trade_id", "price", "qty", "side", "count"]).unwrap();
+    let columns = frame
+        .select_columns(&[
+            "venue", "symbol", "ts", "seq", "trade_id", "price", "qty", "side", "count",
+        ])
+        .unwrap();
     let plan = columns.create_physical_plan().await.unwrap();
     let tasks = (0..plan.properties().partitioning.partition_count()).map(|partition| {
         let mut stream = plan.execute(partition, context.task_ctx()).unwrap();
@@ -128,7 +241,10 @@ async fn read_columns(silver: &Table, files: &[Arc<DataFile>]) {
 }
 
 fn lake(dir: &Path) -> Lake {
-    let options = LakeOptions { durability: Durability::Os, ..LakeOptions::default() };
+    let options = LakeOptions {
+        durability: Durability::Os,
+        ..LakeOptions::default()
+    };
     Lake::open(dir.to_str().unwrap(), options, Clock::system()).unwrap()
 }
 
@@ -144,11 +260,26 @@ async fn silver(dir: &Path, rows: u64) -> Table {
         for file in 0..FILES {
             let batch = market.batch(&table, file);
             let partition = BTreeMap::from([("date".to_owned(), "2026-01-05".to_owned())]);
-            adds.push(data_file::write(&table, partition, vec![batch], FileOptions::default()).await.unwrap());
+            adds.push(
+                data_file::write(&table, partition, vec![batch], FileOptions::default())
+                    .await
+                    .unwrap(),
+            );
         }
         let mut committer = Committer::open(&table).await.unwrap();
-        let info = serde_json::Map::from_iter([("watermarks".to_owned(), serde_json::json!({ "sim": START_US + DAY_US - 1 }))]);
-        committer.commit(Commit { operation: "REFRESH".into(), info, adds, ..Commit::default() }).await.unwrap();
+        let info = serde_json::Map::from_iter([(
+            "watermarks".to_owned(),
+            serde_json::json!({ "sim": START_US + DAY_US - 1 }),
+        )]);
+        committer
+            .commit(Commit {
+                operation: "REFRESH".into(),
+                info,
+                adds,
+                ..Commit::default()
+            })
+            .await
+            .unwrap();
         std::fs::write(done, "").unwrap();
     }
     lake(dir).table(&TableName::silver_trades()).await.unwrap()
@@ -174,8 +305,15 @@ struct Row {
 
 impl Market {
     fn new(rows: u64) -> Self {
-        let price = (0..SYMBOLS).map(|symbol| 10i64.pow(11 + (symbol % 6) as u32) * (1 + symbol as i64 % 9)).collect();
-        Self { random: 42, rows, seq: vec![0; SYMBOLS as usize], price }
+        let price = (0..SYMBOLS)
+            .map(|symbol| 10i64.pow(11 + (symbol % 6) as u32) * (1 + symbol as i64 % 9))
+            .collect();
+        Self {
+            random: 42,
+            rows,
+            seq: vec![0; SYMBOLS as usize],
+            price,
+        }
     }
 
     /// splitmix64
@@ -188,12 +326,16 @@ impl Market {
     }
 
     fn batch(&mut self, table: &Table, file: u64) -> RecordBatch {
-        let (width, count) = (DAY_US / FILES as i64, self.rows / FILES);
+        let width = DAY_US / FILES as i64;
+        self.trades(table, START_US + width * file as i64, width, self.rows / FILES)
+    }
+
+    fn trades(&mut self, table: &Table, from: i64, width: i64, count: u64) -> RecordBatch {
         let mut rows: Vec<Row> = Vec::with_capacity(count as usize);
-        let mut ts = START_US + width * file as i64;
+        let mut ts = from;
         for n in 0..count {
             if self.next().is_multiple_of(3) {
-                ts = START_US + width * file as i64 + (width as i128 * i128::from(n) / i128::from(count)) as i64;
+                ts = from + (i128::from(width) * i128::from(n) / i128::from(count)) as i64;
             }
             // The lower the number, the busier the symbol.
             let symbol = (self.next() % SYMBOLS).min(self.next() % SYMBOLS);
@@ -202,7 +344,14 @@ impl Market {
             self.price[at] = (self.price[at] + (self.next() % 5) as i64 * tick - 2 * tick).max(tick);
             self.seq[at] += 1;
             let qty = i128::from(self.next() % 1_000_000 + 1) * 1_000;
-            rows.push(Row { symbol, ts, seq: self.seq[at], price: i128::from(self.price[at]), qty, buy: self.next().is_multiple_of(2) });
+            rows.push(Row {
+                symbol,
+                ts,
+                seq: self.seq[at],
+                price: i128::from(self.price[at]),
+                qty,
+                buy: self.next().is_multiple_of(2),
+            });
         }
         rows.sort_by_key(|row| (symbol_name(row.symbol), row.ts, row.seq));
         encode(table, &rows)
@@ -216,9 +365,16 @@ fn symbol_name(symbol: u64) -> String {
 fn encode(table: &Table, rows: &[Row]) -> RecordBatch {
     let all = |text: &str| -> ArrayRef { Arc::new(rows.iter().map(|_| Some(text)).collect::<StringArray>()) };
     let schema = table.spec().file_schema();
-    let longs = |value: &dyn Fn(&Row) -> i64| -> ArrayRef { Arc::new(rows.iter().map(|row| Some(value(row))).collect::<Int64Array>()) };
+    let longs = |value: &dyn Fn(&Row) -> i64| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<Int64Array>())
+    };
     let decimals = |value: &dyn Fn(&Row) -> i128, data_type| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<Decimal128Array>().with_data_type(data_type))
+        Arc::new(
+            rows.iter()
+                .map(|row| Some(value(row)))
+                .collect::<Decimal128Array>()
+                .with_data_type(data_type),
+        )
     };
     let column = |field: &arrow::datatypes::FieldRef| -> ArrayRef {
         match field.name().as_str() {
@@ -227,18 +383,37 @@ fn encode(table: &Table, rows: &[Row]) -> RecordBatch {
             "source" => all("sim"),
             "origin" => all("kafka"),
             "topic" => all("trades"),
-            "symbol" => Arc::new(rows.iter().map(|row| Some(symbol_name(row.symbol))).collect::<StringArray>()),
-            "trade_id" => Arc::new(rows.iter().map(|row| Some(row.seq.to_string())).collect::<StringArray>()),
-            "side" => Arc::new(rows.iter().map(|row| Some(if row.buy { "buy" } else { "sell" })).collect::<StringArray>()),
+            "symbol" => Arc::new(
+                rows.iter()
+                    .map(|row| Some(symbol_name(row.symbol)))
+                    .collect::<StringArray>(),
+            ),
+            "trade_id" => Arc::new(
+                rows.iter()
+                    .map(|row| Some(row.seq.to_string()))
+                    .collect::<StringArray>(),
+            ),
+            "side" => Arc::new(
+                rows.iter()
+                    .map(|row| Some(if row.buy { "buy" } else { "sell" }))
+                    .collect::<StringArray>(),
+            ),
             "seq" | "offset" => longs(&|row| row.seq),
             "count" => longs(&|_| 1),
-            "ts" | "received_at" | "ingested_at" => {
-                Arc::new(rows.iter().map(|row| Some(row.ts)).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
-            }
+            "ts" | "received_at" | "ingested_at" => Arc::new(
+                rows.iter()
+                    .map(|row| Some(row.ts))
+                    .collect::<TimestampMicrosecondArray>()
+                    .with_timezone("UTC"),
+            ),
             "price" => decimals(&|row| row.price, field.data_type().clone()),
             "qty" => decimals(&|row| row.qty, field.data_type().clone()),
             "quote_qty" => decimals(&|row| row.price * row.qty, field.data_type().clone()),
-            "partition" => Arc::new(rows.iter().map(|row| Some((row.symbol % 10) as i32)).collect::<Int32Array>()),
+            "partition" => Arc::new(
+                rows.iter()
+                    .map(|row| Some((row.symbol % 10) as i32))
+                    .collect::<Int32Array>(),
+            ),
             _ => new_null_array(field.data_type(), rows.len()),
         }
     };

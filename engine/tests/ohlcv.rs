@@ -7,7 +7,9 @@ mod fold;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
 use datafusion::datasource::MemTable;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -31,12 +33,23 @@ fn batch(trades: &[Trade]) -> RecordBatch {
         Field::new("side", DataType::Utf8, true),
         Field::new("count", DataType::Int64, false),
     ];
-    let decimal = |values: Vec<i128>, scale: i8| Arc::new(Decimal128Array::from(values).with_precision_and_scale(28, scale).unwrap()) as ArrayRef;
+    let decimal = |values: Vec<i128>, scale: i8| {
+        Arc::new(
+            Decimal128Array::from(values)
+                .with_precision_and_scale(28, scale)
+                .unwrap(),
+        ) as ArrayRef
+    };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(trades.iter().map(|t| Some(t.symbol.as_str())).collect::<StringArray>()),
         Arc::new(TimestampMicrosecondArray::from(trades.iter().map(|t| t.ts).collect::<Vec<_>>()).with_timezone("UTC")),
         Arc::new(Int64Array::from(trades.iter().map(|t| t.seq).collect::<Vec<_>>())),
-        Arc::new(trades.iter().map(|t| Some(t.trade_id.as_str())).collect::<StringArray>()),
+        Arc::new(
+            trades
+                .iter()
+                .map(|t| Some(t.trade_id.as_str()))
+                .collect::<StringArray>(),
+        ),
         decimal(trades.iter().map(|t| t.price).collect(), 12),
         decimal(trades.iter().map(|t| t.qty).collect(), 10),
         Arc::new(trades.iter().map(|t| t.side.as_deref()).collect::<StringArray>()),
@@ -46,9 +59,14 @@ fn batch(trades: &[Trade]) -> RecordBatch {
 }
 
 /// Bars by (symbol, window start) as the aggregate computes them from `parts`, each part a partition of batches; NULL bars are `None`.
-async fn aggregate(parts: Vec<Vec<RecordBatch>>, context: &SessionContext) -> BTreeMap<(String, i64), Option<FoldedBar>> {
+async fn aggregate(
+    parts: Vec<Vec<RecordBatch>>,
+    context: &SessionContext,
+) -> BTreeMap<(String, i64), Option<FoldedBar>> {
     let schema = parts.iter().flatten().next().unwrap().schema();
-    context.register_table("trades", Arc::new(MemTable::try_new(schema, parts).unwrap())).unwrap();
+    context
+        .register_table("trades", Arc::new(MemTable::try_new(schema, parts).unwrap()))
+        .unwrap();
     let sql = "SELECT symbol, date_bin(INTERVAL '1 minute', ts) AS w, ohlcv(ts, seq, trade_id, price, qty, side, count) AS bar FROM trades GROUP BY 1, 2";
     let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
     context.deregister_table("trades").unwrap();
@@ -57,8 +75,14 @@ async fn aggregate(parts: Vec<Vec<RecordBatch>>, context: &SessionContext) -> BT
         let symbols = arrow::compute::cast(batch.column(0), &DataType::Utf8).unwrap();
         let starts = arrow::compute::cast(batch.column(1), &utc()).unwrap();
         for row in 0..batch.num_rows() {
-            let key = (symbols.as_string::<i32>().value(row).to_owned(), starts.as_primitive::<TimestampMicrosecondType>().value(row));
-            assert!(bars.insert(key, folded(batch.column(2).as_struct(), row)).is_none(), "a bar came twice");
+            let key = (
+                symbols.as_string::<i32>().value(row).to_owned(),
+                starts.as_primitive::<TimestampMicrosecondType>().value(row),
+            );
+            assert!(
+                bars.insert(key, folded(batch.column(2).as_struct(), row)).is_none(),
+                "a bar came twice"
+            );
         }
     }
     bars
@@ -69,10 +93,20 @@ fn folded(bar: &StructArray, row: usize) -> Option<FoldedBar> {
     if bar.is_null(row) {
         return None;
     }
-    let decimal = |name: &str| bar.column_by_name(name).unwrap().as_primitive::<Decimal128Type>().value(row);
+    let decimal = |name: &str| {
+        bar.column_by_name(name)
+            .unwrap()
+            .as_primitive::<Decimal128Type>()
+            .value(row)
+    };
     let ratio = |name: &str| bar.column_by_name(name).unwrap().is_valid(row).then(|| decimal(name));
     let integer = |name: &str| bar.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(row);
-    let ts = |name: &str| bar.column_by_name(name).unwrap().as_primitive::<TimestampMicrosecondType>().value(row);
+    let ts = |name: &str| {
+        bar.column_by_name(name)
+            .unwrap()
+            .as_primitive::<TimestampMicrosecondType>()
+            .value(row)
+    };
     Some(FoldedBar {
         open: decimal("open"),
         high: decimal("high"),
@@ -94,7 +128,11 @@ fn folded(bar: &StructArray, row: usize) -> Option<FoldedBar> {
 }
 
 fn context(partitions: usize, batch_size: usize) -> SessionContext {
-    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions).with_batch_size(batch_size));
+    let context = SessionContext::new_with_config(
+        SessionConfig::new()
+            .with_target_partitions(partitions)
+            .with_batch_size(batch_size),
+    );
     ticklake_engine::ohlcv::register(&mut *context.state_ref().write()).unwrap();
     context
 }
@@ -107,12 +145,28 @@ fn naive(trades: &[Trade]) -> BTreeMap<(String, i64), Option<FoldedBar>> {
 fn trade() -> impl Strategy<Value = Trade> {
     let price = prop_oneof![6 => 1i128..100_000_000_000_000_000, 1 => 1i128..9_999_999_999_999_999_999_999_999_999, 1 => 1i128..4];
     let qty = prop_oneof![6 => 1i128..1_000_000_000_000, 1 => 1i128..9_999_999_999, 1 => 1i128..30_000_000_000_000_000_000, 1 => 0i128..2];
-    (0..3u8, -3i64..4, 0i64..4, 0i64..6, 0..4u8, price, qty, prop_oneof![Just(Some("buy")), Just(Some("sell")), Just(None)], prop_oneof![5 => Just(1i64), 1 => 2i64..50])
+    (
+        0..3u8,
+        -1i64..2,
+        0i64..3,
+        0i64..3,
+        0..4u8,
+        price,
+        qty,
+        prop_oneof![Just(Some("buy")), Just(Some("sell")), Just(None)],
+        prop_oneof![5 => Just(1i64), 1 => 2i64..50],
+    )
         .prop_map(|(symbol, minute, micro, seq, id, price, qty, side, count)| Trade {
             symbol: ["A-B", "LONGER-SYMBOL-USDT", "C"][symbol as usize].to_owned(),
             ts: minute * 60_000_000 + micro * 19_999_999,
             seq,
-            trade_id: ["9", "10", "a-longer-id-than-twelve-bytes", "a-longer-id-than-twelve-byteS"][id as usize].to_owned(),
+            trade_id: [
+                "9",
+                "10",
+                "a-longer-id-than-twelve-bytes",
+                "a-longer-id-than-twelve-byteS",
+            ][id as usize]
+                .to_owned(),
             price,
             qty,
             side: side.map(str::to_owned),
@@ -129,6 +183,7 @@ proptest! {
         parts in 1usize..4,
         batch_rows in 1usize..40,
         repeat in prop::option::of(any::<prop::sample::Index>()),
+        runs in any::<bool>(),
     ) {
         let mut trades = trades;
         if let Some(repeat) = repeat {
@@ -139,6 +194,10 @@ proptest! {
         let pivot = shuffled.index(trades.len());
         trades.rotate_left(pivot);
         trades[pivot..].reverse();
+        if runs {
+            // The rows of a bar stand together, in any order among themselves.
+            trades.sort_by_key(|trade| (trade.symbol.clone(), trade.ts.div_euclid(60_000_000)));
+        }
         let batches: Vec<RecordBatch> = trades.chunks(batch_rows).map(batch).collect();
         let mut split = vec![Vec::new(); parts];
         batches.into_iter().enumerate().for_each(|(at, batch)| split[at % parts].push(batch));
@@ -149,35 +208,64 @@ proptest! {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 fn one(symbol: &str, ts: i64, seq: i64, price: i128, qty: i128) -> Trade {
-    Trade { symbol: symbol.to_owned(), ts, seq, trade_id: seq.to_string(), price, qty, side: Some("buy".to_owned()), count: 1 }
+    Trade {
+        symbol: symbol.to_owned(),
+        ts,
+        seq,
+        trade_id: seq.to_string(),
+        price,
+        qty,
+        side: Some("buy".to_owned()),
+        count: 1,
+    }
 }
 
 #[test]
 fn a_bar_that_does_not_fit_is_null_and_its_neighbours_stand() {
     let widest = 9_999_999_999_999_999_999_999_999_999i128;
-    let trades = vec![
+    let mut trades = vec![
         one("PRODUCT", 0, 1, widest, widest),
         one("SUM", 0, 1, 9_000_000_000_000_000_000, 6_000_000_000_000_000_000),
         one("SUM", 1, 2, 9_000_000_000_000_000_000, 6_000_000_000_000_000_000),
         one("FINE", 0, 1, 5_000_000_000_000, 10_000_000_000),
     ];
+    // Sixteen products of 126 bits in one run: their sum goes round 128 bits to something small.
+    trades.extend((0..16).map(|n| one("RUN", n, n, i128::from(i64::MAX), i128::from(i64::MAX))));
     let bars = runtime().block_on(aggregate(vec![vec![batch(&trades)]], &context(2, 8192)));
     assert_eq!(bars, naive(&trades));
     assert_eq!(bars[&("PRODUCT".to_owned(), 0)], None);
     assert_eq!(bars[&("SUM".to_owned(), 0)], None, "1.08e38 has 39 digits");
-    assert_eq!(bars[&("FINE".to_owned(), 0)].as_ref().map(|bar| bar.vwap), Some(Some(5_000_000_000_000)));
+    assert_eq!(
+        bars[&("FINE".to_owned(), 0)].as_ref().map(|bar| bar.vwap),
+        Some(Some(5_000_000_000_000))
+    );
 }
 
 #[test]
 fn bars_spilled_to_disk_are_the_same_bars() {
     let trades: Vec<Trade> = (0..60_000i64)
-        .map(|n| one(&format!("SYMBOL-{:05}", n * 7919 % 20_000), n % 59_000_000, n, 1_000_000 + i128::from(n % 97), 10_000 + i128::from(n % 31)))
+        .map(|n| {
+            one(
+                &format!("SYMBOL-{:05}", n * 7919 % 20_000),
+                n % 59_000_000,
+                n,
+                1_000_000 + i128::from(n % 97),
+                10_000 + i128::from(n % 31),
+            )
+        })
         .collect();
-    let runtime_env = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(6 << 20))).build_arc().unwrap();
+    let runtime_env = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(6 << 20)))
+        .build_arc()
+        .unwrap();
     let config = SessionConfig::new().with_target_partitions(1).with_batch_size(1024);
     let context = SessionContext::new_with_config_rt(config, runtime_env);
     ticklake_engine::ohlcv::register(&mut *context.state_ref().write()).unwrap();
@@ -205,9 +293,16 @@ fn without_group_by_there_is_one_bar_and_null_of_nothing() {
 fn a_cast_that_could_round_is_refused() {
     let context = context(1, 8192);
     let error = runtime().block_on(async {
-        context.register_batch("trades", batch(&[one("A", 0, 1, 1, 1)])).unwrap();
+        context
+            .register_batch("trades", batch(&[one("A", 0, 1, 1, 1)]))
+            .unwrap();
         let sql = "SELECT ohlcv(ts, seq, trade_id, CAST(price AS DOUBLE), qty, side, count) FROM trades";
-        context.sql(sql).await.err().map(|error| error.to_string()).unwrap_or_default()
+        context
+            .sql(sql)
+            .await
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
     });
     assert!(error.contains("ohlcv cannot take Float64 as price"), "{error}");
 }

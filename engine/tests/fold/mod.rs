@@ -56,7 +56,9 @@ fn bar(trades: &[Trade]) -> Option<FoldedBar> {
     let sum = |value: &dyn Fn(&Trade) -> BigInt| trades.iter().map(value).sum::<BigInt>();
     let bought = |trade: &Trade| BigInt::from(i64::from(trade.side.as_deref() == Some("buy")));
     let quote = |trade: &Trade| BigInt::from(trade.price) * BigInt::from(trade.qty);
-    if trades.iter().any(|trade| i128::try_from(quote(trade)).is_err() || i128::try_from(BigInt::from(trade.price) * trade.count).is_err()) {
+    if trades.iter().any(|trade| {
+        i128::try_from(quote(trade)).is_err() || i128::try_from(BigInt::from(trade.price) * trade.count).is_err()
+    }) {
         return None;
     }
     let volume = sum(&|trade| BigInt::from(trade.qty));
@@ -70,8 +72,16 @@ fn bar(trades: &[Trade]) -> Option<FoldedBar> {
         high: trades.iter().map(|trade| trade.price).max()?,
         low: trades.iter().map(|trade| trade.price).min()?,
         close: last.price,
-        vwap: if is_traded { Some(even_quotient(&quote_volume, &volume)) } else { None },
-        avg_price: if is_traded { Some(even_quotient(&prices, &fills)) } else { None },
+        vwap: if is_traded {
+            Some(even_quotient(&quote_volume, &volume))
+        } else {
+            None
+        },
+        avg_price: if is_traded {
+            Some(even_quotient(&prices, &fills))
+        } else {
+            None
+        },
         volume: to_i128(&volume)?,
         quote_volume: to_i128(&quote_volume)?,
         trade_count: i64::try_from(fills).ok()?,
@@ -90,7 +100,9 @@ mod rounding {
 
     /// The value where it has at most 38 digits.
     pub fn to_i128(value: &BigInt) -> Option<i128> {
-        i128::try_from(value.clone()).ok().filter(|value| value.unsigned_abs().to_string().len() <= 38)
+        i128::try_from(value.clone())
+            .ok()
+            .filter(|value| value.unsigned_abs().to_string().len() <= 38)
     }
 
     /// Quotient of two non-negative integers to the nearest, ties to even: by schoolbook on twice the remainder.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{
-    ArrayRef, AsArray, Decimal128Array, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, AsArray, Decimal128Array, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
 use chrono::DateTime;
@@ -28,7 +29,12 @@ pub struct Row {
 
 impl Row {
     pub fn trade(venue: &str, trade: Trade) -> Self {
-        Self { venue: venue.to_owned(), kind: "trade".to_owned(), reference: None, trade }
+        Self {
+            venue: venue.to_owned(),
+            kind: "trade".to_owned(),
+            reference: None,
+            trade,
+        }
     }
 }
 
@@ -59,10 +65,19 @@ impl TestLake {
         let now_us = Arc::new(AtomicI64::new(1_735_689_600_000_000));
         let ticks = now_us.clone();
         let clock = Clock::from_fn(move || DateTime::from_timestamp_micros(ticks.load(Ordering::SeqCst)).unwrap());
-        let options = LakeOptions { durability: Durability::Os, ..LakeOptions::default() };
+        let options = LakeOptions {
+            durability: Durability::Os,
+            ..LakeOptions::default()
+        };
         let lake = Lake::open(folder.path().to_str().unwrap(), options, clock).unwrap();
         let silver = lake.create_table(&TableName::silver_trades()).await.unwrap();
-        Self { lake, now_us, folder, silver, watermarks: Default::default() }
+        Self {
+            lake,
+            now_us,
+            folder,
+            silver,
+            watermarks: Default::default(),
+        }
     }
 
     /// Puts the rows into silver, a file a date, sorted as silver sorts, with the watermarks that they leave; returns the Adds.
@@ -74,7 +89,10 @@ impl TestLake {
     pub async fn change(&self, rows: &[Row], removed: &[Add], data_change: bool, operation: &str) -> Vec<Add> {
         let mut dates: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         for row in rows {
-            let date = DateTime::from_timestamp_micros(row.trade.ts).unwrap().format("%Y-%m-%d").to_string();
+            let date = DateTime::from_timestamp_micros(row.trade.ts)
+                .unwrap()
+                .format("%Y-%m-%d")
+                .to_string();
             dates.entry(date).or_default().push(row.clone());
             if row.kind == "trade" || row.kind == "agg" {
                 let mut watermarks = self.watermarks.lock().unwrap();
@@ -84,9 +102,23 @@ impl TestLake {
         }
         let mut adds = Vec::new();
         for (date, mut rows) in dates {
-            rows.sort_by(|a, b| (&a.trade.symbol, a.trade.ts, a.trade.seq, &a.trade.trade_id).cmp(&(&b.trade.symbol, b.trade.ts, b.trade.seq, &b.trade.trade_id)));
+            rows.sort_by(|a, b| {
+                (&a.trade.symbol, a.trade.ts, a.trade.seq, &a.trade.trade_id).cmp(&(
+                    &b.trade.symbol,
+                    b.trade.ts,
+                    b.trade.seq,
+                    &b.trade.trade_id,
+                ))
+            });
             let partition = BTreeMap::from([("date".to_owned(), date)]);
-            let mut add = data_file::write(&self.silver, partition, vec![batch(&self.silver, &rows)], FileOptions::default()).await.unwrap();
+            let mut add = data_file::write(
+                &self.silver,
+                partition,
+                vec![batch(&self.silver, &rows)],
+                FileOptions::default(),
+            )
+            .await
+            .unwrap();
             add.data_change = data_change;
             adds.push(add);
         }
@@ -95,12 +127,21 @@ impl TestLake {
         let commit = Commit {
             operation: operation.to_owned(),
             info: serde_json::Map::from_iter([("watermarks".to_owned(), serde_json::json!(watermarks))]),
-            txns: vec![Txn { app_id: "ticklake/silver.trades/writer".to_owned(), version: committer.version() as i64 + 1 }],
-            removes: removed.iter().map(|add| removal(add, self.lake.clock().now(), data_change)).collect(),
+            txns: vec![Txn {
+                app_id: "ticklake/silver.trades/writer".to_owned(),
+                version: committer.version() as i64 + 1,
+            }],
+            removes: removed
+                .iter()
+                .map(|add| removal(add, self.lake.clock().now(), data_change))
+                .collect(),
             adds: adds.clone(),
             ..Commit::default()
         };
-        assert!(matches!(committer.commit(commit).await.unwrap(), Outcome::Committed { .. }));
+        assert!(matches!(
+            committer.commit(commit).await.unwrap(),
+            Outcome::Committed { .. }
+        ));
         adds
     }
 
@@ -165,13 +206,28 @@ fn stored(batch: &RecordBatch, row: usize) -> ((String, String, i64), StoredBar)
 }
 
 fn batch(silver: &Table, rows: &[Row]) -> RecordBatch {
-    let texts = |text: &dyn Fn(&Row) -> Option<String>| -> ArrayRef { Arc::new(rows.iter().map(text).collect::<StringArray>()) };
-    let longs = |value: &dyn Fn(&Row) -> i64| -> ArrayRef { Arc::new(rows.iter().map(|row| Some(value(row))).collect::<Int64Array>()) };
+    let texts = |text: &dyn Fn(&Row) -> Option<String>| -> ArrayRef {
+        Arc::new(rows.iter().map(text).collect::<StringArray>())
+    };
+    let longs = |value: &dyn Fn(&Row) -> i64| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<Int64Array>())
+    };
     let times = |value: &dyn Fn(&Row) -> i64| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+        Arc::new(
+            rows.iter()
+                .map(|row| Some(value(row)))
+                .collect::<TimestampMicrosecondArray>()
+                .with_timezone("UTC"),
+        )
     };
     let decimals = |value: &dyn Fn(&Row) -> i128, precision: u8, scale: i8| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<Decimal128Array>().with_precision_and_scale(precision, scale).unwrap())
+        Arc::new(
+            rows.iter()
+                .map(|row| Some(value(row)))
+                .collect::<Decimal128Array>()
+                .with_precision_and_scale(precision, scale)
+                .unwrap(),
+        )
     };
     let schema = silver.spec().file_schema();
     let column = |field: &arrow::datatypes::FieldRef| -> ArrayRef {
@@ -192,7 +248,11 @@ fn batch(silver: &Table, rows: &[Row]) -> RecordBatch {
             "price" => decimals(&|row| row.trade.price, 28, 12),
             "qty" => decimals(&|row| row.trade.qty, 28, 10),
             // The bar multiplies for itself: what overflows must reach it.
-            "quote_qty" => decimals(&|row| row.trade.price.checked_mul(row.trade.qty).unwrap_or(0) % 10i128.pow(38), 38, 22),
+            "quote_qty" => decimals(
+                &|row| row.trade.price.checked_mul(row.trade.qty).unwrap_or(0) % 10i128.pow(38),
+                38,
+                22,
+            ),
             "partition" => Arc::new(rows.iter().map(|_| Some(0)).collect::<Int32Array>()),
             "conditions" => {
                 let mut lists = ListBuilder::new(StringBuilder::new());
