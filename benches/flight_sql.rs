@@ -98,7 +98,11 @@ async fn scan(client: &mut Client, rows: i64, sql: &str, figure: &str) {
     while let Some(batch) = stream.try_next().await.unwrap() {
         first.get_or_insert_with(|| started.elapsed());
         found += batch.num_rows() as i64;
-        bytes += batch.get_array_memory_size();
+        bytes += batch
+            .columns()
+            .iter()
+            .map(|c| c.to_data().get_slice_memory_size().unwrap())
+            .sum::<usize>();
     }
     let elapsed = started.elapsed();
     assert_eq!(found, rows);

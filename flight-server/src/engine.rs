@@ -20,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::limits::{Admission, runtime_env};
 use crate::options::ServerOptions;
 use crate::output;
-use crate::parameters;
 use crate::plan::{self, Parsed};
 use crate::plan_cache::PlanCache;
 use crate::profile::Profile;
+use crate::runs::{optimized, runs};
 use crate::scan::STORE_URL;
 use crate::schemas::{CATALOG, Catalogs, DEFAULT_SCHEMA, PinnedCatalog};
 use crate::snapshot::Snapshots;
@@ -51,6 +51,8 @@ pub struct Engine {
 pub struct Planned {
     pub state: SessionState,
     pub plan: LogicalPlan,
+    /// Where it is the same at every execution.
+    pub optimized: Option<LogicalPlan>,
     pub parameter_types: Vec<Option<DataType>>,
     pub versions: BTreeMap<String, u64>,
     committed_ms: BTreeMap<String, i64>,
@@ -127,8 +129,10 @@ impl Engine {
         let state = self.session(tables.into_iter().chain(pinned));
         let plan = plan::plan(&state, parsed, &missing).await?;
         let parameter_types = plan::parameter_types(&plan, parsed.parameters)?;
+        let optimized = if cacheable { optimized(&state, &plan) } else { None };
         let planned = Arc::new(Planned {
             state,
+            optimized,
             plan,
             parameter_types,
             versions,
@@ -172,11 +176,8 @@ impl Engine {
     /// Plans `claims` (SQL and bound values) for `user` and seals the ticket that runs it.
     pub async fn describe(self: &Arc<Self>, mut claims: Claims, profile: Profile) -> Result<Described> {
         let (parsed, planned) = self.plan(&claims.sql, None).await?;
-        let plans = bound(&planned, &parsed, claims.parameters.as_deref())?;
-        let first = plans
-            .first()
-            .ok_or_else(|| Error::Parameter("no row of values was bound".into()))?;
-        let schema = output::schema(first.schema().as_arrow(), profile);
+        let (_, schema) = runs(&planned, &parsed, claims.parameters.as_deref())?;
+        let schema = output::schema(&schema, profile);
         claims.query_id = uuid::Uuid::new_v4().to_string();
         claims.sql = parsed.sql;
         claims.versions = planned.versions.clone();
@@ -211,11 +212,8 @@ impl Engine {
         self.status.query_started();
         let slot = self.admission.enter(deadline).await?;
         let (parsed, planned) = self.plan(&claims.sql, Some(claims.versions.clone())).await?;
-        let plans = bound(&planned, &parsed, claims.parameters.as_deref())?;
-        let schema = match plans.first() {
-            Some(first) => output::schema(first.schema().as_arrow(), profile),
-            None => return Err(Error::Parameter("no row of values was bound".into())),
-        };
+        let (runs, schema) = runs(&planned, &parsed, claims.parameters.as_deref())?;
+        let schema = output::schema(&schema, profile);
         if fingerprint(&schema) != claims.schema_fingerprint {
             return Err(Error::Ticket(
                 "the result has another schema by now; run the query again".into(),
@@ -226,7 +224,7 @@ impl Engine {
             engine: self.clone(),
             query_id: claims.query_id.clone(),
             state: planned.state.clone(),
-            plans,
+            runs,
             schema,
             slot,
             deadline,
@@ -261,23 +259,6 @@ impl Engine {
         tracing::info!(kind = ?error.kind(), error = %error, "request failed");
         error.into()
     }
-}
-
-/// One plan for each row of bound values; one in all where the statement takes none.
-fn bound(planned: &Planned, parsed: &Parsed, values: Option<&[u8]>) -> Result<Vec<LogicalPlan>> {
-    if parsed.parameters == 0 {
-        return Ok(vec![planned.plan.clone()]);
-    }
-    let Some(values) = values else {
-        return Err(Error::Parameter(format!(
-            "the statement takes {} values, none were bound",
-            parsed.parameters
-        )));
-    };
-    let rows = parameters::rows(&parameters::decode(values)?, parsed.parameters)?;
-    rows.iter()
-        .map(|row| plan::bind(&planned.plan, parameters::fit(row, &planned.parameter_types)?))
-        .collect()
 }
 
 /// The session that every query's own is cloned from: all functions, no tables, nothing that can be changed by SQL.

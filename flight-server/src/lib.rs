@@ -25,6 +25,7 @@ mod engine;
 mod limits;
 mod plan;
 mod plan_cache;
+mod runs;
 mod stream;
 mod yielding;
 

@@ -3,6 +3,7 @@
 //! The query runs on its own runtime and hands frames over a bounded channel; when the client goes away, the deadline
 //! passes or someone cancels, the task ends and with it everything that it holds.
 
+use std::collections::VecDeque;
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use arrow_flight::error::FlightError;
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
@@ -27,6 +27,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::limits::Slot;
 use crate::output;
+use crate::runs::Run;
 
 /// Go clients outside ADBC take messages of 4 MiB; half of it leaves room for what surrounds the buffers.
 pub const MESSAGE_BYTES: usize = 2 << 20;
@@ -49,7 +50,7 @@ pub struct Query {
     pub query_id: String,
     pub state: SessionState,
     /// Run in order, one after the other, as one result.
-    pub plans: Vec<LogicalPlan>,
+    pub runs: Vec<Run>,
     pub schema: SchemaRef,
     pub slot: Slot,
     pub deadline: Instant,
@@ -126,7 +127,7 @@ async fn send_frames(query: Query, sender: &mpsc::Sender<Result<FlightData, Stat
     let schema = query.schema.clone();
     let rows = Rows {
         state: query.state,
-        plans: query.plans.into(),
+        runs: query.runs.into(),
         stream: None,
         schema: query.schema,
         pieces: Vec::new(),
@@ -170,7 +171,7 @@ fn unwrap_ours(error: FlightError) -> Error {
 /// The rows of all runs in the announced types, in pieces that fit a message.
 struct Rows {
     state: SessionState,
-    plans: std::collections::VecDeque<LogicalPlan>,
+    runs: VecDeque<Run>,
     stream: Option<SendableRecordBatchStream>,
     schema: SchemaRef,
     /// Last one first.
@@ -187,10 +188,10 @@ impl Rows {
                 return Ok(Some(piece));
             }
             let Some(stream) = &mut self.stream else {
-                let Some(plan) = self.plans.pop_front() else {
+                let Some(run) = self.runs.pop_front() else {
                     return Ok(None);
                 };
-                self.stream = Some(execute(&self.state, &plan).await?);
+                self.stream = Some(execute(&self.state, &run).await?);
                 continue;
             };
             match stream.next().await.transpose()? {
@@ -213,10 +214,10 @@ impl Rows {
     }
 }
 
-async fn execute(state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+async fn execute(state: &SessionState, run: &Run) -> Result<SendableRecordBatchStream> {
     let mut state = state.clone();
     state.mark_start_execution();
-    let plan = state.create_physical_plan(plan).await?;
+    let plan = run.physical(&state).await?;
     Ok(execute_stream(plan, state.task_ctx())?)
 }
 

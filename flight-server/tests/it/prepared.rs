@@ -193,3 +193,38 @@ async fn a_ticket_outlives_its_statement() {
     assert_eq!(fetch(&mut client, ticket(&info)).await.unwrap().num_rows(), 3);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_plan_is_reused_with_other_values() {
+    let lake = TestLake::with_bars(30).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = "SELECT count(*), $3 FROM gold.ohlcv_1m WHERE symbol = $1 AND window_start >= $2 + INTERVAL '10 minutes' AND trade_count >= $3";
+    let micros = |minute: i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(vec![START_US + minute * 60_000_000]).with_timezone("UTC"))
+    };
+    let least = |n: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![n])) };
+    for (symbol, minute, n, expected) in [
+        (Some("BTC-USDT"), 0, 0, 20),
+        (Some("ETH-USDT"), 15, 0, 5),
+        (Some("none"), 0, 0, 0),
+        (None, 0, 0, 0),
+        (Some("BTC-USDT"), 0, 25, 5),
+    ] {
+        let symbol: ArrayRef = Arc::new(StringArray::from(vec![symbol]));
+        let rows = run(&mut client, sql, values(vec![symbol, micros(minute), least(n)]))
+            .await
+            .unwrap();
+        let column = |i: usize| {
+            rows.column(i)
+                .as_primitive::<datafusion::arrow::datatypes::Int64Type>()
+                .value(0)
+        };
+        assert_eq!((column(0), column(1)), (expected, n));
+    }
+    let now = "SELECT now() AS t WHERE $1 = 1";
+    let first = run(&mut client, now, values(vec![least(1)])).await.unwrap();
+    let second = run(&mut client, now, values(vec![least(1)])).await.unwrap();
+    assert_ne!(first, second, "now() is told anew");
+    server.stop().await;
+}
