@@ -49,8 +49,11 @@ fn amendment(kind: &str, named: &Row, at: i64, price: i128) -> Row {
     row
 }
 
+/// (venue, symbol, window start) -> bar, is_closed, is_complete.
+type Said = BTreeMap<(String, String, i64), (FoldedBar, bool, Option<bool>)>;
+
 /// What gold must say of the trades in `rows`, beside revision and time: folded, closed by the watermark, complete by the ids.
-fn expected(rows: &[Row], width: i64) -> BTreeMap<(String, String, i64), (FoldedBar, bool, Option<bool>)> {
+fn expected(rows: &[Row], width: i64) -> Said {
     let mut venues: BTreeMap<&str, Vec<Trade>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.kind == "trade") {
         venues.entry(&row.venue).or_default().push(row.trade.clone());
@@ -80,7 +83,7 @@ fn expected(rows: &[Row], width: i64) -> BTreeMap<(String, String, i64), (Folded
     bars
 }
 
-fn said(bars: &StoredBars) -> BTreeMap<(String, String, i64), (FoldedBar, bool, Option<bool>)> {
+fn said(bars: &StoredBars) -> Said {
     bars.iter()
         .map(|(key, bar)| (key.clone(), (bar.bar.clone(), bar.is_closed, bar.is_complete)))
         .collect()
@@ -550,7 +553,7 @@ proptest! {
             }
             gold.refresh().await.unwrap();
             let rows: Vec<Row> = held.into_iter().flat_map(|(_, rows)| rows).collect();
-            let bars = |said: BTreeMap<(String, String, i64), (FoldedBar, bool, Option<bool>)>| said.into_iter().map(|(key, bar)| (key, (bar.0, bar.2))).collect::<BTreeMap<_, _>>();
+            let bars = |said: Said| said.into_iter().map(|(key, bar)| (key, (bar.0, bar.2))).collect::<BTreeMap<_, _>>();
             let stepwise = lake.gold("1m").await;
             prop_assert_eq!(bars(said(&stepwise)), bars(expected(&rows, MINUTE)), "is_closed goes by the watermarks that the commits state");
             // A fresh gold over the same silver: the same in every column but revision and time.

@@ -1,8 +1,9 @@
 //! Gold: one bar per traded window, recomputed from silver whenever a trade of the window comes, changes or goes.
 //!
 //! Reading order: `interval` and `options` say what is kept; `input` follows silver's log and `windows` turns its news into ranges of windows;
-//! `model` computes the bars of a range from silver; `bar` is a row, `hours` the rows that gold holds, file by file; `link` finds a bar's
-//! neighbours, `replace` puts new bars in the place of old ones, `output` commits, and `refresh` does it all in order.
+//! `model` computes the bars of a range from silver; `bar` is a row, `hours` the rows that gold holds, an hour at a time; `neighbours` finds
+//! what stands before and after a bar, `replace` puts new bars in the place of old ones, `write` makes files of them, `output` commits,
+//! and `refresh` does it all in order.
 
 mod bar;
 mod columns;
@@ -11,11 +12,13 @@ mod hours;
 mod input;
 mod interval;
 mod model;
+mod neighbours;
 mod options;
 mod output;
 mod refresh;
 mod replace;
 mod windows;
+mod write;
 
 pub use interval::Interval;
 pub use options::GoldOptions;

@@ -8,8 +8,8 @@ use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::log::LogEntry;
 use ticklake_sql::{ErrorKind, Table, TableName, log};
 
-use super::hours::Written;
 use super::input::{Watermarks, watermarks};
+use super::write::Written;
 use crate::error::Step;
 use crate::{Error, Result};
 
