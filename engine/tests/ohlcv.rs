@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, TimeU
 use datafusion::datasource::MemTable;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use fold::{FoldedBar, Trade, fold};
 use proptest::prelude::*;
@@ -63,12 +64,23 @@ async fn aggregate(
     parts: Vec<Vec<RecordBatch>>,
     context: &SessionContext,
 ) -> BTreeMap<(String, i64), Option<FoldedBar>> {
+    aggregate_spilling(parts, context).await.0
+}
+
+/// The same, and how often the plan spilled.
+async fn aggregate_spilling(
+    parts: Vec<Vec<RecordBatch>>,
+    context: &SessionContext,
+) -> (BTreeMap<(String, i64), Option<FoldedBar>>, usize) {
     let schema = parts.iter().flatten().next().unwrap().schema();
     context
         .register_table("trades", Arc::new(MemTable::try_new(schema, parts).unwrap()))
         .unwrap();
     let sql = "SELECT symbol, date_bin(INTERVAL '1 minute', ts) AS w, ohlcv(ts, seq, trade_id, price, qty, side, count) AS bar FROM trades GROUP BY 1, 2";
-    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    let batches = datafusion::physical_plan::collect(plan.clone(), context.task_ctx())
+        .await
+        .unwrap();
     context.deregister_table("trades").unwrap();
     let mut bars = BTreeMap::new();
     for batch in batches {
@@ -85,7 +97,12 @@ async fn aggregate(
             );
         }
     }
-    bars
+    (bars, spills(&plan))
+}
+
+fn spills(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let own = plan.metrics().and_then(|metrics| metrics.spill_count()).unwrap_or(0);
+    own + plan.children().into_iter().map(spills).sum::<usize>()
 }
 
 fn folded(bar: &StructArray, row: usize) -> Option<FoldedBar> {
@@ -270,7 +287,8 @@ fn bars_spilled_to_disk_are_the_same_bars() {
     let context = SessionContext::new_with_config_rt(config, runtime_env);
     ticklake_engine::ohlcv::register(&mut *context.state_ref().write()).unwrap();
     let batches = trades.chunks(1024).map(batch).collect();
-    let bars = runtime().block_on(aggregate(vec![batches], &context));
+    let (bars, spills) = runtime().block_on(aggregate_spilling(vec![batches], &context));
+    assert!(spills > 0, "the memory was enough: nothing was spilled");
     assert_eq!(bars, naive(&trades));
 }
 
