@@ -2,5 +2,3 @@
 
 /// Bars of one interval from the silver trades of the touched windows.
 pub const OHLCV: &str = include_str!("../models/ohlcv.sql");
-/// Valid silver rows from decoded bronze rows.
-pub const SILVER_TRADES: &str = include_str!("../models/silver_trades.sql");

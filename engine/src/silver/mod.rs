@@ -2,6 +2,7 @@
 //!
 //! Reading order: `rules` judges one row, `key` and `repeats` say which rows are the same trade and which one survives, `settle` turns that
 //! into inserts and deletes; `ranges` and `held` find the few files that may hold a repeat; `chunk`, `plan`, `write` and `refresh` do the work.
+//! Not a model in SQL: whether a row stays depends on rows of any date that it names by key, and on an order no join keeps; files are rewritten.
 
 mod chunk;
 mod columns;
