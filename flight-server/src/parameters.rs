@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::common::ScalarValue;
@@ -31,7 +31,7 @@ pub fn schema(types: &[Option<DataType>]) -> SchemaRef {
 
 fn announced(expected: Option<&DataType>) -> DataType {
     match expected {
-        None | Some(DataType::Decimal128(_, _) | DataType::Decimal256(_, _)) => DataType::Utf8,
+        None | Some(DataType::Decimal128(_, _) | DataType::Decimal256(_, _) | DataType::Interval(_)) => DataType::Utf8,
         Some(other) => other.clone(),
     }
 }
@@ -126,16 +126,35 @@ fn fit_one(position: usize, value: &ScalarValue, expected: Option<&DataType>) ->
     if value.is_null() {
         return ScalarValue::try_from(expected).map_err(|e| Error::Parameter(e.to_string()));
     }
-    let refuse = || Error::Parameter(format!("value {position} ({value}) is not a {expected}"));
-    let Some(cast) = cast(value, expected) else {
-        return if from.is_numeric() && expected.is_numeric() {
-            Ok(value.clone())
-        } else {
-            Err(refuse())
-        };
+    if let (DataType::Decimal128(precision, scale), ScalarValue::Utf8(Some(text))) = (expected, value) {
+        return decimal(text, *precision, *scale).ok_or_else(|| refused(position, value, expected));
+    }
+    match cast(value, expected) {
+        Some(cast) if from.is_numeric() && cast_back(&cast, &from).as_ref() != Some(value) => Ok(value.clone()),
+        Some(cast) => Ok(cast),
+        // `? + INTERVAL '1 day'` makes the engine expect an interval where a time is meant.
+        None if matches!(expected, DataType::Interval(_)) => Ok(cast(value, &utc()).unwrap_or_else(|| value.clone())),
+        None if from.is_numeric() && expected.is_numeric() => Ok(value.clone()),
+        None => Err(refused(position, value, expected)),
+    }
+}
+
+fn refused(position: usize, value: &ScalarValue, expected: &DataType) -> Error {
+    Error::Parameter(format!("value {position} ({value}) is not a {expected}"))
+}
+
+fn utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The exact value: of the expected type where it fits, else as wide as it needs.
+fn decimal(text: &str, precision: u8, scale: i8) -> Option<ScalarValue> {
+    let exact = |precision: u8, scale: u8| {
+        let value = ticklake_sql::decimal::parse(text.trim(), precision, scale).ok()?;
+        Some(ScalarValue::Decimal128(Some(value), precision, scale as i8))
     };
-    let loses = from.is_numeric() && cast_back(&cast, &from).as_ref() != Some(value);
-    Ok(if loses { value.clone() } else { cast })
+    exact(precision, u8::try_from(scale).ok()?)
+        .or_else(|| (0..=DECIMAL128_MAX_PRECISION).find_map(|scale| exact(DECIMAL128_MAX_PRECISION, scale)))
 }
 
 fn cast(value: &ScalarValue, to: &DataType) -> Option<ScalarValue> {
@@ -158,7 +177,7 @@ mod tests {
 
     use datafusion::arrow::array::*;
     use datafusion::arrow::buffer::ScalarBuffer;
-    use datafusion::arrow::datatypes::{TimeUnit, UnionFields};
+    use datafusion::arrow::datatypes::UnionFields;
 
     use super::*;
 
@@ -192,6 +211,25 @@ mod tests {
         assert_eq!(fitted(half.clone(), DataType::Int64).unwrap(), half);
         let big = ScalarValue::Int64(Some(i64::MAX));
         assert_eq!(fitted(big.clone(), DataType::Int32).unwrap(), big);
+    }
+
+    #[test]
+    fn decimal_text_is_never_rounded() {
+        let text = |s: &str| ScalarValue::Utf8(Some(s.to_owned()));
+        let fine = fitted(text("1.23456"), DataType::Decimal128(10, 2)).unwrap();
+        assert_eq!(fine, ScalarValue::Decimal128(Some(123_456), 38, 5));
+        assert!(fitted(text("NaN"), DataType::Decimal128(10, 2)).is_err());
+    }
+
+    #[test]
+    fn a_time_may_stand_where_an_interval_is_expected() {
+        let interval = DataType::Interval(datafusion::arrow::datatypes::IntervalUnit::MonthDayNano);
+        let time = ScalarValue::TimestampMicrosecond(Some(1), Some("UTC".into()));
+        assert_eq!(fitted(time.clone(), interval.clone()).unwrap(), time);
+        let text = ScalarValue::Utf8(Some("1970-01-01T00:00:00.000001Z".into()));
+        assert_eq!(fitted(text, interval.clone()).unwrap(), time);
+        let span = fitted(ScalarValue::Utf8(Some("1 day".into())), interval.clone()).unwrap();
+        assert_eq!(span.data_type(), interval);
     }
 
     #[test]
