@@ -1,4 +1,4 @@
-//! `ticklake serve`: the Flight SQL server over a lake. Reads only, so it asks nothing of the store but to answer.
+//! `ticklake serve`: the Flight SQL server over a lake. Reads only: where the store refuses its heartbeat, it serves all the same.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use ticklake_sql::Durability;
 use tokio::net::TcpListener;
 
 use crate::config::Settings;
+use crate::heartbeat::Heartbeat;
 use crate::{options, shutdown};
 
 #[allow(clippy::print_stdout)]
@@ -18,8 +19,11 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let listener = listen(&settings.serve.flight_addr).await?;
     println!("flight sql on {}", listener.local_addr()?);
     let status = Arc::new(ServerStatus::default());
-    ticklake_flight_server::serve(listener, lake, options, status, shutdown).await?;
-    Ok(())
+    let shown = status.clone();
+    let heartbeat = Heartbeat::start(&lake, "serve", vec![("serve", Arc::new(move || shown.snapshot()))]);
+    let ended = ticklake_flight_server::serve(listener, lake, options, status, shutdown).await;
+    heartbeat.stop().await;
+    Ok(ended?)
 }
 
 /// The listener, or a sentence that names the flag.

@@ -1,6 +1,8 @@
 //! Starts everything, waits for a signal, drains.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ticklake_engine::{EngineStatus, schedule};
@@ -21,6 +23,8 @@ use crate::{jobs, options, shutdown};
 
 /// Folder of the embedded broker's log in the data folder.
 const BROKER_FOLDER: &str = "broker";
+const TOPIC_WAIT: Duration = Duration::from_secs(10);
+const TOPIC_POLL: Duration = Duration::from_millis(10);
 
 pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     // What is wrong with the settings comes out before anything runs.
@@ -65,10 +69,14 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     });
     let bronze_status = Arc::new(BronzeStatus::default());
     let ingest = stage("ingest").start({
-        let (lake, status) = (lake.clone(), bronze_status.clone());
+        let (lake, status, producer) = (lake.clone(), bronze_status.clone(), produce_status.clone());
         move |stop| {
+            let topic = topic_is_there(producer.clone(), stop.clone());
             let run = bronze::run(bronze_options.clone(), lake.clone(), status.clone(), stop);
-            async move { Ok(run.await.map(drop)?) }
+            async move {
+                topic.await;
+                Ok(run.await.map(drop)?)
+            }
         }
     });
     let engine_status = Arc::new(EngineStatus::default());
@@ -140,6 +148,14 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     }
     dir.remove_ports();
     first_error.map_or(Ok(()), Err)
+}
+
+/// Waits until the producer has made or found the topic, so that ingest does not start by missing it. Not for ever: it may be there without.
+async fn topic_is_there(producer: Arc<ProduceStatus>, stop: CancellationToken) {
+    let started = Instant::now();
+    while producer.partitions.load(Ordering::Relaxed) == 0 && !stop.is_cancelled() && started.elapsed() < TOPIC_WAIT {
+        tokio::time::sleep(TOPIC_POLL).await;
+    }
 }
 
 fn shown(

@@ -68,7 +68,7 @@ fn produce_ingest_run_and_serve_apart() {
             .iter()
             .filter_map(|role| role["role"].as_str().map(str::to_owned))
             .collect();
-        ["produce", "ingest", "run"]
+        ["produce", "ingest", "run", "serve"]
             .iter()
             .all(|role| roles.iter().any(|found| found == role))
             .then_some(report)
