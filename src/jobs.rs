@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use ticklake_engine::gold::{Gold, GoldOptions};
 use ticklake_engine::schedule::{self, Every, JobOptions};
+use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_engine::{EngineStatus, RefreshReport};
-use ticklake_sql::{Durability, Lake};
+use ticklake_sql::Durability;
 
 use crate::cli::Layer;
 use crate::config::Settings;
-use crate::config::settings::JobSettings;
+use crate::config::settings::{JobSettings, SilverSettings};
 use crate::exit::Usage;
 use crate::heartbeat::Heartbeat;
 use crate::{options, shutdown};
 
-pub fn all(settings: &JobSettings) -> anyhow::Result<Vec<JobOptions>> {
-    let silver = every("silver", &settings.silver)?;
-    let gold = every("gold", &settings.gold)?;
-    let checkpoint = every("checkpoint", &settings.checkpoint)?;
-    let mut jobs = vec![JobOptions::silver(SilverOptions::default(), silver)];
-    jobs.extend(gold_options(settings).map(|options| JobOptions::gold(options, gold.clone())));
+pub fn all(settings: &Settings) -> anyhow::Result<Vec<JobOptions>> {
+    let silver = every("silver", &settings.jobs.silver)?;
+    let gold = every("gold", &settings.jobs.gold)?;
+    let checkpoint = every("checkpoint", &settings.jobs.checkpoint)?;
+    let mut jobs = vec![JobOptions::silver(silver_options(&settings.silver)?, silver)];
+    jobs.extend(gold_options(&settings.jobs).map(|options| JobOptions::gold(options, gold.clone())));
     jobs.push(JobOptions::checkpoint(checkpoint));
     Ok(jobs)
 }
@@ -29,16 +30,34 @@ fn every(key: &str, text: &str) -> anyhow::Result<Every> {
     Every::parse(text).map_err(|error| Usage(format!("jobs.{key}: {error}")).into())
 }
 
+fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
+    let earliest = settings.earliest.parse().map_err(|_| {
+        Usage(format!(
+            "silver.earliest {:?} is no date; write it as YYYY-MM-DD, such as \"2009-01-01\"",
+            settings.earliest
+        ))
+    })?;
+    let rules = Rules {
+        earliest,
+        ts_ahead: settings.ts_ahead.0,
+    };
+    Ok(SilverOptions {
+        rules,
+        ..SilverOptions::default()
+    })
+}
+
 fn gold_options(settings: &JobSettings) -> impl Iterator<Item = GoldOptions> {
     settings.intervals.iter().map(|interval| GoldOptions {
         interval: interval.clone(),
+        kinds: settings.kinds.clone(),
         ..GoldOptions::default()
     })
 }
 
 /// `ticklake run`: the jobs until a signal comes.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let jobs = all(&settings.jobs)?;
+    let jobs = all(settings)?;
     let lake = options::lake(settings, Durability::Sync)?;
     let shutdown = shutdown::on_signal()?;
     lake.probe().await?;
@@ -56,7 +75,8 @@ pub async fn refresh(settings: &Settings, layer: Option<Layer>) -> anyhow::Resul
     let lake = options::lake(settings, Durability::Sync)?;
     lake.probe().await?;
     if layer != Some(Layer::Gold) {
-        tell(&refresh_silver(&lake).await?);
+        let options = silver_options(&settings.silver)?;
+        tell(&Silver::open(lake.clone(), options).await?.refresh().await?);
     }
     if layer != Some(Layer::Silver) {
         for options in gold_options(&settings.jobs) {
@@ -64,13 +84,6 @@ pub async fn refresh(settings: &Settings, layer: Option<Layer>) -> anyhow::Resul
         }
     }
     Ok(())
-}
-
-async fn refresh_silver(lake: &Lake) -> anyhow::Result<RefreshReport> {
-    Ok(Silver::open(lake.clone(), SilverOptions::default())
-        .await?
-        .refresh()
-        .await?)
 }
 
 #[allow(clippy::print_stdout)]

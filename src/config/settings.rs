@@ -14,6 +14,7 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     pub feed: FeedSettings,
     pub ingest: IngestSettings,
+    pub silver: SilverSettings,
     pub jobs: JobSettings,
     pub serve: ServeSettings,
     pub query: QuerySettings,
@@ -96,6 +97,16 @@ pub struct IngestSettings {
     pub on_lost_position: String,
 }
 
+/// The range outside which a trade's time is taken for an error, and the trade set aside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SilverSettings {
+    /// First date, UTC, `YYYY-MM-DD`.
+    pub earliest: String,
+    /// How far a trade may lie after its own arrival.
+    pub ts_ahead: Span,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSettings {
@@ -105,6 +116,8 @@ pub struct JobSettings {
     pub checkpoint: String,
     /// Bars to keep: `gold.ohlcv_<interval>`.
     pub intervals: Vec<String>,
+    /// Venue -> kind of trade that its bars are made of (`trade` where none is named, or `agg`): one kind a venue, for they repeat each other.
+    pub kinds: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -218,6 +231,15 @@ impl Default for IngestSettings {
     }
 }
 
+impl Default for SilverSettings {
+    fn default() -> Self {
+        Self {
+            earliest: "2009-01-01".to_owned(),
+            ts_ahead: Span::seconds(24 * 3_600),
+        }
+    }
+}
+
 impl Default for JobSettings {
     fn default() -> Self {
         Self {
@@ -225,6 +247,7 @@ impl Default for JobSettings {
             gold: "1s".to_owned(),
             checkpoint: "1m".to_owned(),
             intervals: vec!["1m".to_owned(), "5m".to_owned()],
+            kinds: BTreeMap::new(),
         }
     }
 }

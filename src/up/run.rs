@@ -30,7 +30,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     // What is wrong with the settings comes out before anything runs.
     options::produce(&settings)?;
     let server_options = options::server(&settings)?;
-    let jobs = jobs::all(&settings.jobs)?;
+    let jobs = jobs::all(&settings)?;
     let signal = shutdown::on_signal()?;
 
     let dir = DataDir::open(&settings.up.data_dir)?;

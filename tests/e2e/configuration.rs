@@ -85,6 +85,20 @@ fn a_wrong_unit_or_value_names_its_key() {
         &["on_lost_position", "earliest"],
     );
     check("", &[], &["produce", "--feed", "bynance"], 2, &["bynance", "binance"]);
+    check(
+        "[silver]\nearliest = 'soon'\n",
+        &[],
+        &["config", "check"],
+        2,
+        &["silver.earliest", "YYYY-MM-DD"],
+    );
+    check(
+        "[jobs]\ngold = 'often'\n",
+        &[],
+        &["run"],
+        2,
+        &["jobs.gold", "often", "5s"],
+    );
     check("[kafka\n", &[], &["config", "check"], 2, &["ticklake.toml", "line 1"]);
     check("", &[], &["--config", "missing.toml", "status"], 2, &["missing.toml"]);
 }

@@ -163,8 +163,24 @@ fn recorded_binance_sessions() {
             .collect();
         assert_eq!(expected.len(), count, "{name}");
         let folder = tempfile::tempdir().unwrap();
+        // These streams hold aggregates alone, so bars are made of them.
+        let kinds = "[jobs.kinds]\nbinance-spot = 'agg'\nbinance-usdm = 'agg'\n";
+        std::fs::write(folder.path().join("ticklake.toml"), kinds).unwrap();
         let lake = replay(folder.path(), &path);
         assert_silver_is(&lake, expected);
+        let silver = LakeFolder(lake.clone()).silver();
+        let frames = frames(&path);
+        let aggregates = frames
+            .iter()
+            .map(|frame| &frame["data"])
+            .filter(|data| data["e"] == "aggTrade");
+        let fills = aggregates.map(|data| data["l"].as_i64().unwrap() - data["f"].as_i64().unwrap() + 1);
+        assert_eq!(
+            silver.iter().map(|trade| trade.count).sum::<i64>(),
+            fills.sum::<i64>(),
+            "{name}: aggregates count their fills"
+        );
+        assert_bars_equal_the_fold(&lake, &silver);
     }
 }
 

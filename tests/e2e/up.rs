@@ -97,7 +97,11 @@ fn bars_within_seconds_and_the_folder_goes_on_after_stop_and_kill() {
     eventually("newer bars", FIRST_BARS, || up.query(folder, LATEST).filter(newer));
     let before = up.wait_for_trades(folder, 0, FIRST_BARS);
     // A first start has nothing to complain about.
-    assert!(!up.process.said().contains("WARN") && !up.process.said().contains("ERROR"), "{}", up.process.said());
+    assert!(
+        !up.process.said().contains("WARN") && !up.process.said().contains("ERROR"),
+        "{}",
+        up.process.said()
+    );
     up.process.terminate();
     assert_exact(folder);
 
