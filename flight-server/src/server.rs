@@ -7,10 +7,10 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use ticklake_sql::Lake;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, chain};
@@ -84,15 +84,15 @@ pub async fn serve(
     status.listening(addr.to_string());
     tracing::info!(%addr, "serving flight sql");
     let stop_accepting = shutdown.clone();
+    // The builder's own option does not reach sockets of a listener that is handed in; without it small answers wait
+    // 40 ms for the client's delayed acknowledgement.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(flight)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
-            stop_accepting.cancelled().await
-        });
+        .serve_with_incoming_shutdown(incoming, async move { stop_accepting.cancelled().await });
     let drained = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain_timeout).await;
