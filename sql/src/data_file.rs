@@ -53,68 +53,59 @@ pub async fn write(
     batches: Vec<RecordBatch>,
     options: FileOptions,
 ) -> Result<Add> {
-    let spec = table.spec().clone();
-    let folder = partition_folder(table.name(), &spec.partition_columns, &partition_values)?;
-    let name = format!("{folder}part-{}.zstd.parquet", uuid::Uuid::new_v4());
-    let encode = move || encode(&spec.name, &spec.file_schema(), &batches, options);
-    let (bytes, stats) = tokio::task::spawn_blocking(encode)
+    partition_folder(table.name(), &table.spec().partition_columns, &partition_values)?;
+    let mut encoder = Encoder::new(table, options)?;
+    let encode = move || {
+        for batch in &batches {
+            encoder.push(batch)?;
+        }
+        encoder.finish()
+    };
+    let file = tokio::task::spawn_blocking(encode)
         .await
         .map_err(|e| Error::Internal(format!("encoding a data file failed: {e}")))??;
-    let size = bytes.len() as i64;
-    let path = Path::parse(&name).map_err(|e| Error::Internal(format!("name of a data file: {e}")))?;
-    upload(table, &path, bytes)
-        .await
-        .map_err(|e| store_error("cannot write the data file", &path, e))?;
-    Ok(Add {
-        path: name,
-        partition_values: partition_values
-            .into_iter()
-            .map(|(column, value)| (column, Some(value)))
-            .collect(),
-        size,
-        modification_time: table.clock().now().timestamp_millis(),
-        data_change: true,
-        stats: Some(stats),
-        tags: None,
-        deletion_vector: None,
-        base_row_id: None,
-        default_row_commit_version: None,
-        clustering_provider: None,
-    })
+    file.upload(table, partition_values).await
 }
 
-async fn upload(table: &Table, path: &Path, bytes: Bytes) -> object_store::Result<()> {
-    let store = table.log_store().object_store(None);
-    if bytes.len() <= MULTIPART_BYTES || table.lake().is_local() {
-        return store.put(path, bytes.into()).await.map(drop);
+/// A Parquet file in the making: takes rows as they come and keeps only their encoded pages.
+pub struct Encoder {
+    table: TableName,
+    schema: SchemaRef,
+    writer: ArrowWriter<Vec<u8>>,
+    rows: usize,
+    /// Of each column of the file.
+    nulls: Vec<usize>,
+}
+
+/// A whole Parquet file in memory, which can be uploaded as often as it takes.
+#[derive(Debug, Clone)]
+pub struct EncodedFile {
+    bytes: Bytes,
+    stats: String,
+}
+
+impl Encoder {
+    pub fn new(table: &Table, options: FileOptions) -> Result<Self> {
+        let (table, schema) = (table.name().clone(), table.spec().file_schema());
+        let failed = |source| encoding_failed(&table, source);
+        // Delta's schema is in the log; a second one in Arrow's own terms would only be read by tools that skip the log.
+        let arrow = ArrowWriterOptions::new()
+            .with_properties(properties(&schema, options).map_err(failed)?)
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), arrow).map_err(failed)?;
+        let nulls = vec![0; schema.fields().len()];
+        Ok(Self {
+            table,
+            schema,
+            writer,
+            rows: 0,
+            nulls,
+        })
     }
-    let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, PART_BYTES);
-    upload.put(bytes);
-    upload.finish().await.map(drop)
-}
 
-/// The file's bytes and the text of its statistics.
-fn encode(
-    table: &TableName,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-    options: FileOptions,
-) -> Result<(Bytes, String)> {
-    let failed = |source: ParquetError| Error::Parquet {
-        what: "cannot encode a data file",
-        table: table.clone(),
-        source,
-    };
-    let mut rows = 0;
-    let mut nulls: HashMap<&str, usize> = HashMap::new();
-    let properties = properties(schema, options).map_err(failed)?;
-    // Delta's schema is in the log; a second one in Arrow's own terms would only be read by tools that skip the log.
-    let arrow = ArrowWriterOptions::new()
-        .with_properties(properties)
-        .with_skip_arrow_metadata(true);
-    let mut bytes = Vec::with_capacity(batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() / 4);
-    let mut writer = ArrowWriter::try_new_with_options(&mut bytes, schema.clone(), arrow).map_err(failed)?;
-    for batch in batches {
+    /// Rows of `spec.file_schema()`. CPU-bound.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let (table, schema) = (&self.table, &self.schema);
         // Checks names by position, types, and that NOT NULL columns hold none.
         let same_names = batch
             .schema_ref()
@@ -128,20 +119,91 @@ fn encode(
             Err("its columns have other names".to_owned())
         }
         .map_err(|why| Error::Invalid(format!("rows do not fit the data files of table {table}: {why}")))?;
-        rows += batch.num_rows();
-        for (field, column) in schema.fields().iter().zip(batch.columns()) {
-            *nulls.entry(field.name()).or_default() += column.null_count();
+        self.rows += batch.num_rows();
+        for (nulls, column) in self.nulls.iter_mut().zip(batch.columns()) {
+            *nulls += column.null_count();
         }
-        writer.write(&batch).map_err(failed)?;
+        self.writer
+            .write(&batch)
+            .map_err(|source| encoding_failed(&self.table, source))
     }
-    if rows == 0 {
-        return Err(Error::Invalid(format!(
-            "a data file of table {table} needs at least one row"
-        )));
+
+    pub fn rows(&self) -> usize {
+        self.rows
     }
-    let footer: ParquetMetaData = writer.close().map_err(failed)?;
-    let stats = statistics::to_json(schema, rows, &nulls, &footer);
-    Ok((bytes.into(), stats))
+
+    /// Size of the file as it would be now, bytes: an estimate.
+    pub fn size_bytes(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
+    /// CPU-bound. A file needs at least one row.
+    pub fn finish(mut self) -> Result<EncodedFile> {
+        let table = &self.table;
+        if self.rows == 0 {
+            return Err(Error::Invalid(format!(
+                "a data file of table {table} needs at least one row"
+            )));
+        }
+        let footer: ParquetMetaData = self.writer.finish().map_err(|source| encoding_failed(table, source))?;
+        let names = self.schema.fields().iter().map(|field| field.name().as_str());
+        let nulls: HashMap<&str, usize> = names.zip(self.nulls).collect();
+        let stats = statistics::to_json(&self.schema, self.rows, &nulls, &footer);
+        Ok(EncodedFile {
+            bytes: std::mem::take(self.writer.inner_mut()).into(),
+            stats,
+        })
+    }
+}
+
+impl EncodedFile {
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Puts the file into its partition's folder under a new name, as [`write`] does.
+    pub async fn upload(&self, table: &Table, partition_values: BTreeMap<String, String>) -> Result<Add> {
+        let folder = partition_folder(table.name(), &table.spec().partition_columns, &partition_values)?;
+        let name = format!("{folder}part-{}.zstd.parquet", uuid::Uuid::new_v4());
+        let path = Path::parse(&name).map_err(|e| Error::Internal(format!("name of a data file: {e}")))?;
+        upload(table, &path, self.bytes.clone())
+            .await
+            .map_err(|e| store_error("cannot write the data file", &path, e))?;
+        Ok(Add {
+            path: name,
+            partition_values: partition_values
+                .into_iter()
+                .map(|(column, value)| (column, Some(value)))
+                .collect(),
+            size: self.bytes.len() as i64,
+            modification_time: table.clock().now().timestamp_millis(),
+            data_change: true,
+            stats: Some(self.stats.clone()),
+            tags: None,
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        })
+    }
+}
+
+fn encoding_failed(table: &TableName, source: ParquetError) -> Error {
+    Error::Parquet {
+        what: "cannot encode a data file",
+        table: table.clone(),
+        source,
+    }
+}
+
+async fn upload(table: &Table, path: &Path, bytes: Bytes) -> object_store::Result<()> {
+    let store = table.log_store().object_store(None);
+    if bytes.len() <= MULTIPART_BYTES || table.lake().is_local() {
+        return store.put(path, bytes.into()).await.map(drop);
+    }
+    let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, PART_BYTES);
+    upload.put(bytes);
+    upload.finish().await.map(drop)
 }
 
 fn properties(schema: &SchemaRef, options: FileOptions) -> Result<WriterProperties, ParquetError> {
