@@ -1,9 +1,7 @@
 //! The stage that decodes: one thread, all CPU, no waiting but for its neighbours.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-
-use tokio::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::super::columns::ChunkBuilder;
 use super::message::{BuiltItem, Fetched};
@@ -11,7 +9,7 @@ use super::shared::Shared;
 use crate::error::Result;
 
 /// Runs until fetch ends, or until write is gone.
-pub fn run(shared: &Arc<Shared>, input: &Receiver<Fetched>, output: &Sender<BuiltItem>) -> Result<()> {
+pub fn run(shared: &Arc<Shared>, input: &Receiver<Fetched>, output: &SyncSender<BuiltItem>) -> Result<()> {
     let trades = shared.trades.spec().file_schema();
     let dead_letters = shared.dead_letters.spec().file_schema();
     let mut builder = ChunkBuilder::new(trades, dead_letters, &shared.options.topic)?;
@@ -25,7 +23,7 @@ pub fn run(shared: &Arc<Shared>, input: &Receiver<Fetched>, output: &Sender<Buil
             Fetched::Close(flush) => BuiltItem::Close(flush),
             Fetched::Ask(ask) => BuiltItem::Ask(ask),
         };
-        if output.blocking_send(item).is_err() {
+        if output.send(item).is_err() {
             break;
         }
     }

@@ -83,7 +83,16 @@ impl Commits {
         Ok(())
     }
 
-    async fn settle(&mut self, written: WrittenFlush) -> Result<Settled> {
+    async fn settle(&mut self, mut written: WrittenFlush) -> Result<Settled> {
+        for upload in std::mem::take(&mut written.uploads) {
+            let arrived = upload
+                .await
+                .map_err(|error| crate::Error::Internal(format!("the upload of a data file ended early: {error}")))??;
+            match arrived {
+                Some(add) => written.adds.push(add),
+                None => return Ok(Settled::Dropped),
+            }
+        }
         let flush = &written.flush;
         // After a rewind was asked for, fetch has yet to answer it: what is still on its way starts from where the table no longer stands.
         if self.given_up(flush.epoch) || self.shared.wants_rewind() {

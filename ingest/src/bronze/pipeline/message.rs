@@ -11,6 +11,7 @@ use super::super::positions::Positions;
 use super::super::record_chunk::RecordChunk;
 use super::super::topic::TopicIdentity;
 use super::ask::Ask;
+use super::write::Upload;
 
 /// fetch -> build.
 pub enum Fetched {
@@ -50,6 +51,8 @@ pub struct Flush {
 
 pub struct WrittenFlush {
     pub flush: Flush,
+    /// Files on their way to the store, and those that arrived.
+    pub uploads: Vec<Upload>,
     pub adds: Vec<Add>,
     pub rows: u64,
     pub dead_letters: Vec<RecordBatch>,

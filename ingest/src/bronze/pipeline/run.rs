@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use ticklake_sql::{Lake, TableName};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,7 @@ pub async fn run(
     let commits = Commits::open(shared.clone()).await?;
 
     let (to_build, from_fetch) = sync_channel(CHUNKS);
-    let (to_write, from_build) = mpsc::channel(CHUNKS);
+    let (to_write, from_build) = sync_channel(CHUNKS);
     let (to_commit, from_write) = mpsc::channel(FLUSHES);
     let fetch = Fetch::new(shared.clone(), to_build)?;
     let building = {
@@ -80,7 +81,11 @@ pub async fn run(
     };
     let fetching = thread_stage("bronze-fetch", &shared, move || fetch.run())?;
     let building = thread_stage("bronze-build", &shared, building)?;
-    let mut writing = task_stage(&shared, write::run(shared.clone(), from_build, to_commit));
+    let writing = {
+        let (shared, runtime) = (shared.clone(), Handle::current());
+        move || write::run(&shared, &runtime, &from_build, &to_commit)
+    };
+    let writing = thread_stage("bronze-write", &shared, writing)?;
     let mut committing = task_stage(&shared, commits.run(from_write));
     let watching = tokio::spawn(topic_watch::run(shared.clone()));
     let upkeep = tokio::spawn(checkpoints::run(shared.clone()));
@@ -88,7 +93,7 @@ pub async fn run(
     let fetched = fetching.await.unwrap_or_else(|_| Err(panicked("fetch")));
     // Fetch has ended, so each stage ends after the one before it; only a store that hangs can hold them, and an abandoned run does not wait for it.
     let committed = end(&shared, &mut committing).await;
-    let written = end(&shared, &mut writing).await;
+    let written = writing.await.unwrap_or_else(|_| Err(panicked("write")));
     let built = building.await.unwrap_or_else(|_| Err(panicked("build")));
     shared.abandon.cancel();
     let _ = watching.await;
@@ -149,7 +154,7 @@ async fn end(shared: &Shared, task: &mut JoinHandle<Result<()>>) -> Result<()> {
             return Ok(());
         }
     };
-    joined.unwrap_or_else(|_| Err(panicked("write or commit")))
+    joined.unwrap_or_else(|_| Err(panicked("commit")))
 }
 
 async fn abandoned(shared: &Shared) {
