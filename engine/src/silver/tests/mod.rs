@@ -3,7 +3,6 @@
 mod lake;
 mod order;
 mod restart;
-mod speed;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
