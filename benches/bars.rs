@@ -1,12 +1,14 @@
 //! One-minute bars over 20,000,000 silver trades of 50 symbols, exact and tie-broken, with the gold model as it stands; one JSON line a figure.
 //!
 //! `cargo bench -p ticklake-engine --bench bars`; TICKLAKE_BENCH_ROWS (20,000,000), TICKLAKE_BENCH_DIR (kept between runs), TICKLAKE_BENCH_RUNS (9).
-//! Leaves the data files and the bars where `benches/peers/bars.py DIR` finds them, which has peers compute and compare the same bars.
+//! Leaves the data files and the bars where `benches/peers/bars.py DIR` finds them, which has peers compute and compare the same bars:
+//! TICKLAKE_BENCH_PYTHON names a Python with `benches/peers/requirements.txt` that runs it at once, after ours and with as many runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,6 +28,10 @@ use ticklake_sql::commit::{Commit, Committer};
 use ticklake_sql::data_file::{self, FileOptions};
 use ticklake_sql::{Clock, Durability, Lake, LakeOptions, Table, TableName, models};
 
+use figures::setting;
+
+mod figures;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -40,17 +46,9 @@ const LIVE_TRADES: u64 = 10_000;
 const LIVE_SECONDS: u64 = 120;
 
 fn main() {
-    let setting = |name: &str, usual: u64| {
-        std::env::var(name)
-            .ok()
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(usual)
-    };
     let rows = setting("TICKLAKE_BENCH_ROWS", 20_000_000);
     let runs = setting("TICKLAKE_BENCH_RUNS", 9);
-    let dir = std::env::var("TICKLAKE_BENCH_DIR")
-        .map_or_else(|_| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
-        .join(format!("bars-{rows}"));
+    let dir = figures::folder().join(format!("bars-{rows}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -85,6 +83,7 @@ async fn bench(dir: &Path, rows: u64, runs: u64) {
     let count: usize = bars.iter().map(RecordBatch::num_rows).sum();
     figure("bars_1m", rows, count, &mut seconds, bytes);
     write_bars(&dir.join("bars.parquet"), &bars);
+    peers(dir, runs);
 
     let mut seconds = Vec::new();
     for _ in 0..runs {
@@ -151,7 +150,20 @@ async fn follow(dir: &Path, mut gold: Gold, rows: u64) {
         "bench": "bars", "figure": "gold_follows_10000_trades_a_second", "engine": "ticklake", "rows_on_the_date": rows, "refreshes": seconds.len(),
         "median_s": at(0.5), "p99_s": at(0.99), "worst_s": at(1.0),
     });
-    println!("{line}");
+    figures::print(line);
+}
+
+/// The same bars by others, bar for bar or this fails.
+fn peers(dir: &Path, runs: u64) {
+    if let Ok(python) = std::env::var("TICKLAKE_BENCH_PYTHON") {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/peers/bars.py");
+        let mut command = Command::new(python);
+        let status = command.arg(script).arg(dir).arg(runs.to_string()).status().unwrap();
+        assert!(
+            status.success(),
+            "the peers' bars differ, or one could not run: {status}"
+        );
+    }
 }
 
 /// The same files under another folder: a lake of its own that may grow.
@@ -175,7 +187,7 @@ fn figure(name: &str, rows: u64, bars: usize, seconds: &mut [f64], bytes: i64) {
         "bench": "bars", "figure": name, "engine": "ticklake", "rows": rows, "bars": bars, "threads": THREADS, "runs": seconds.len(),
         "median_s": (median * 1e4).round() / 1e4, "best_s": (seconds[0] * 1e4).round() / 1e4, "rows_per_s": (rows as f64 / median).round(), "bytes": bytes,
     });
-    println!("{line}");
+    figures::print(line);
 }
 
 /// The gold model over all files, with nothing amended: what a refresh of the whole day runs.

@@ -3,8 +3,8 @@
 usage: bars.py DIR [RUNS]    DIR as `cargo bench -p ticklake-engine --bench bars` leaves it: silver/trades and bars.parquet
 
 Every peer computes the exact answer: open and close by (ts, seq), which no two trades of a symbol share, packed into one 128-bit key where
-that is the peer's quickest way; sums as decimals wide enough to be exact. vwap and avg_price are left out of the timing on both sides'
-account: a peer's decimal division does not round half to even. One JSON line a peer; exit code 1 where bars differ.
+that is the peer's quickest way; sums as decimals wide enough to be exact. The peers are spared vwap and avg_price, which ours computes: their
+decimal division does not round half to even. One JSON line a peer; exit code 1 where bars differ.
 """
 
 import glob
@@ -56,7 +56,6 @@ def polars_bars(files):
     import polars as pl
 
     key = pl.col("ts").dt.epoch("us").cast(pl.Int128) * 2**64 + pl.col("seq")
-    quote = pl.col("price").cast(pl.Decimal(38, 12)) * pl.col("qty").cast(pl.Decimal(38, 10))
     buy = pl.col("side") == "buy"
     scan = pl.scan_parquet(files).filter(pl.col("kind") == "trade")
     price, qty = unscaled(pl, "price", 12), unscaled(pl, "qty", 10)
@@ -78,7 +77,6 @@ def polars_bars(files):
             pl.col("key").max().alias("last_key"),
         )
     )
-    del quote
 
     def run():
         return query.collect(engine="streaming")
