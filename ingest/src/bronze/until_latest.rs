@@ -13,9 +13,11 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// The first sight of a partition decides.
+    /// The first sight of a partition decides; but a log that ends before it was cut off or made again, and then its own end counts:
+    /// an announcement says nothing about offsets that this log never had.
     pub fn see(&mut self, partition: i32, end: i64) {
-        self.ends.entry(partition).or_insert(end);
+        let seen = self.ends.entry(partition).or_insert(end);
+        *seen = (*seen).min(end);
     }
 
     pub fn announce(&mut self, partition: i32) {
@@ -66,5 +68,18 @@ mod tests {
         assert_eq!(ends.announced_end(1), None);
         ends.forget_announcement(0);
         assert!(!ends.reached(&at(9, 5)));
+    }
+
+    #[test]
+    fn a_log_that_became_shorter_ends_where_it_ends() {
+        let mut ends = Ends::default();
+        ends.see(0, 100);
+        ends.announce(0);
+        assert_eq!(ends.announced_end(0), Some(100));
+        // Made again under the same number, with ten records.
+        ends.forget_announcement(0);
+        ends.see(0, 10);
+        ends.announce(0);
+        assert_eq!(ends.announced_end(0), Some(10), "offsets 10 to 99 are still to come");
     }
 }

@@ -1,10 +1,17 @@
 //! Recorded positions that the topic does not hold any more.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rdkafka::producer::Producer;
 use ticklake_ingest::ErrorKind;
 use ticklake_ingest::bronze::{BronzeOptions, OnLostPosition};
 use ticklake_sql::{Lake, TableName, log};
 
-use crate::support::{Running, assert_trades_once, held, lake, options, run_to_end, send_trades, unique};
+use crate::support::flaky_store::FlakyStore;
+use crate::support::{
+    DEADLINE, Running, assert_trades_once, held, lake, options, producer, run_to_end, send, send_trades, trade, unique,
+};
 use crate::topics::{brokers, create, delete, expire};
 
 /// The choices that the newest commit's info holds.
@@ -69,27 +76,74 @@ async fn an_expired_offset_stops_its_partition_and_no_other() {
     assert_eq!((after.rows(), after.doubles()), (170, 0));
 }
 
+/// Reads in small steps and holds little, so that a store that refuses stops it far before the end of the log.
+fn short_of_breath(topic: &str) -> BronzeOptions {
+    let mut options = BronzeOptions {
+        commit_rows: 100,
+        ..options(&brokers(), topic)
+    };
+    for (name, value) in [
+        ("queued.min.messages", "1"),
+        ("queued.max.messages.kbytes", "64"),
+        ("fetch.message.max.bytes", "16384"),
+    ] {
+        options.kafka.librdkafka.insert(name.to_owned(), value.to_owned());
+    }
+    options
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offset_that_expires_while_running_stops_its_partition() {
+    const SENT: u64 = 100_000;
+    const EXPIRED: i64 = 90_000;
     let topic = &unique("expiring");
     create(topic, 2, &[]).await;
-    let folder = tempfile::tempdir().unwrap();
-    let (lake, options) = (lake(folder.path()), options(&brokers(), topic));
-    send_trades(&brokers(), topic, 2, 0..100);
-    run_to_end(&options, &lake).await.unwrap();
-    send_trades(&brokers(), topic, 2, 100..200);
-    // The run reads a position that was fine when its partition was taken up: the broker moves the start past it in between.
-    expire(topic, 1, 100).await;
-    let running = Running::start(&options, &lake);
+    let store = Arc::<FlakyStore>::default();
+    let lake = store.lake();
+    let running = Running::start(&short_of_breath(topic), &lake);
+    send_trades(&brokers(), topic, 2, 0..10);
+    running.until_recorded(10).await;
+    // Nothing can be committed, so reading stops somewhere; meanwhile what comes after expires.
+    store.refuse.store(true, Ordering::SeqCst);
+    let producer = producer(&brokers(), &[]);
+    for seq in 10..SENT {
+        send(&producer, topic, 0, Some(trade(seq).as_bytes()));
+    }
+    producer.flush(DEADLINE).unwrap();
     running
-        .until("it stops", |status| {
-            status["partitions"][1]["error"]
-                .as_str()
-                .is_some_and(|e| e.contains("expired"))
+        .until("commits are refused", |status| status["retries"].as_u64().unwrap() >= 3)
+        .await;
+    expire(topic, 0, EXPIRED).await;
+    store.refuse.store(false, Ordering::SeqCst);
+    running
+        .until("its partition stops", |status| {
+            let error = status["partitions"][0]["error"].as_str().unwrap_or_default();
+            error.contains("has expired") && error.contains(&format!("starts at {EXPIRED}"))
         })
         .await;
-    running.until_recorded(50).await;
+    // The other one goes on.
+    for seq in SENT..SENT + 100 {
+        send(&producer, topic, 1, Some(trade(seq).as_bytes()));
+    }
+    producer.flush(DEADLINE).unwrap();
+    running
+        .until("the other partition is read", |status| {
+            status["partitions"][1]["position"].as_i64() == Some(105)
+        })
+        .await;
+    let stopped_at = running.status.snapshot()["partitions"][0]["position"].as_i64().unwrap();
     running.stop().await;
+    assert!(stopped_at < EXPIRED);
+    // What was read before is there without a hole, and nothing from behind the hole.
+    let held = held(&lake, &TableName::bronze_trades()).await;
+    let offsets: Vec<i64> = held
+        .coordinates
+        .keys()
+        .filter(|(p, _)| *p == 0)
+        .map(|(_, o)| *o)
+        .collect();
+    assert_eq!(offsets, (0..stopped_at).collect::<Vec<_>>());
+    assert_eq!(held.doubles(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,6 +198,35 @@ async fn a_topic_made_again_under_a_running_ingest_stops_it() {
         .await;
     running.stop().await;
     assert_trades_once(&lake, 0..100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_topic_made_again_is_read_whole_where_the_operator_chose_so() {
+    let topic = &unique("shorter");
+    create(topic, 2, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let lake = lake(folder.path());
+    let chosen = BronzeOptions {
+        on_lost_position: OnLostPosition::Earliest,
+        ..options(&brokers(), topic)
+    };
+    send_trades(&brokers(), topic, 2, 0..200);
+    let running = Running::start(&chosen, &lake);
+    running.until_recorded(200).await;
+    delete(topic).await;
+    create(topic, 2, &[]).await;
+    // Fewer than the old topic had: its ends mean nothing in the new one.
+    send_trades(&brokers(), topic, 2, 1000..1020);
+    running.until_recorded(220).await;
+    // Once more, now that the end of the new log was seen and passed.
+    send_trades(&brokers(), topic, 2, 1020..1100);
+    running.until_recorded(300).await;
+    let positions = running.stop().await.positions;
+    assert_eq!(positions.into_values().collect::<Vec<_>>(), [50, 50]);
+    let held = held(&lake, &TableName::bronze_trades()).await;
+    let expected: Vec<i64> = (0..200).chain(1000..1100).collect();
+    assert_eq!(held.seqs.keys().copied().collect::<Vec<_>>(), expected);
+    assert!(held.seqs.values().all(|count| *count == 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
