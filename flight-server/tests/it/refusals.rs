@@ -76,6 +76,26 @@ async fn what_is_no_reading_query_is_refused() {
         let refused = query(&mut client, sql).await.expect_err(sql);
         assert_eq!(refused.code(), code, "{sql}: {refused:?}");
         assert!(refused.message().contains(part), "{sql}: {refused:?}");
+        // A placeholder without a value is the one thing that is no fault of a prepared statement.
+        if sql != "SELECT ?" {
+            let refused = client.prepare(sql.to_owned(), None).await.expect_err(sql);
+            assert_eq!(status_of(refused).code(), code, "prepared: {sql}");
+        }
+    }
+    for sql in [
+        "DROP TABLE gold.ohlcv_1m",
+        "INSERT INTO gold.ohlcv_1m SELECT * FROM gold.ohlcv_1m",
+        "SELECT 1",
+    ] {
+        let refused = client.execute_update(sql.to_owned(), None).await.expect_err(sql);
+        let code = status_of(refused).code();
+        assert!(
+            matches!(
+                code,
+                Code::PermissionDenied | Code::Unimplemented | Code::InvalidArgument
+            ),
+            "an update: {sql}: {code:?}"
+        );
     }
     assert!(!outside.exists());
     assert_eq!(number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m").await, 9);
