@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::process::{Running, output, stdout, ticklake};
 
@@ -12,11 +14,14 @@ fn check(file: &str, variables: &[(&str, &str)], args: &[&str], code: i32, parts
         std::fs::write(folder.path().join("ticklake.toml"), file).unwrap();
     }
     let mut command = ticklake(folder.path());
-    command
-        .args(args)
-        .envs(variables.iter().copied())
-        .env("RUST_BACKTRACE", "1");
-    let output = Running::start(&mut command).output();
+    command.args(args).envs(variables.iter().copied());
+    check_command(command, code, parts);
+}
+
+/// As `check`, of a command that is ready to run.
+fn check_command(mut command: Command, code: i32, parts: &[&str]) {
+    let output = Running::start(command.env("RUST_BACKTRACE", "1")).output();
+    let args: Vec<_> = command.get_args().collect();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
     let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -160,7 +165,6 @@ fn an_address_in_use_is_named() {
 #[test]
 fn a_folder_without_permission_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    // Root writes anywhere, so the folder in the way is a file.
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let inside = file.join("data");
@@ -174,15 +178,44 @@ fn a_folder_without_permission_is_named() {
     let read_only = folder.path().join("read-only");
     std::fs::create_dir(&read_only).unwrap();
     std::fs::set_permissions(&read_only, std::fs::Permissions::from_mode(0o500)).unwrap();
-    if std::fs::write(read_only.join("probe"), "").is_err() {
-        check(
-            "",
-            &[],
-            &["up", "--data-dir", read_only.to_str().unwrap()],
-            1,
-            &[read_only.to_str().unwrap(), "--data-dir"],
-        );
+    let read_only = read_only.to_str().unwrap();
+    check_command(
+        without_privileges(folder.path(), &["up", "--data-dir", read_only]),
+        1,
+        &[read_only, "--data-dir"],
+    );
+    let lake = format!("{read_only}/lake");
+    for args in [&["ingest", "--until-latest"][..], &["refresh"]] {
+        let mut command = without_privileges(folder.path(), args);
+        command.args(["--lake", &lake]);
+        check_command(command, 2, &[&lake, "give this user the right", "Permission denied"]);
     }
+}
+
+/// The binary under the rules of permission that root stands above: root of a container keeps its name and loses that privilege.
+fn without_privileges(folder: &Path, args: &[&str]) -> Command {
+    let plain = ticklake(folder);
+    let probe = folder.join("read-only/probe");
+    if std::fs::write(&probe, "").is_err() {
+        let mut command = plain;
+        command.args(args);
+        return command;
+    }
+    std::fs::remove_file(probe).unwrap();
+    let mut command = Command::new("setpriv");
+    command
+        .arg("--bounding-set=-dac_override,-dac_read_search")
+        .arg(plain.get_program())
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
 }
 
 #[test]
@@ -211,6 +244,13 @@ fn an_unreachable_server_broker_or_bucket_is_named() {
             "--bootstrap-servers",
             &addr,
         ],
+        1,
+        &[&addr],
+    );
+    check(
+        "",
+        &[],
+        &["produce", "--feed", "sim", "--bootstrap-servers", &addr],
         1,
         &[&addr],
     );
