@@ -50,6 +50,8 @@ pub struct Bar {
     pub content: Content,
     pub revision: i64,
     pub computed_at: i64,
+    /// It stands in gold like this; false for what this refresh has computed.
+    pub is_committed: bool,
 }
 
 /// A bar as the model computes it: `values` is `None` where a sum does not fit its column.
@@ -61,14 +63,23 @@ pub struct Computed {
     pub rows: i64,
 }
 
-/// A hole inside says no; nothing before the bar (`previous_seq`, the last seq of the bar before) leaves it open.
-pub fn is_complete(values: &Values, rows: i64, previous_seq: Option<i64>) -> Option<bool> {
+/// The seqs of a bar's trades have no hole between them.
+pub fn is_whole(values: &Values, rows: i64) -> bool {
     let spans = values
         .last_seq
         .checked_sub(values.first_seq)
         .and_then(|span| span.checked_add(1));
-    if spans != Some(rows) {
+    spans == Some(rows)
+}
+
+/// A hole inside, or to the bar before or after, says no: a trade that is missing there may belong to either. A side without a bar leaves it
+/// open. `before`: last seq of the bar before; `after`: first seq of the bar after.
+pub fn is_complete(is_whole: bool, values: &Values, before: Option<i64>, after: Option<i64>) -> Option<bool> {
+    let meets = |left: i64, right: i64| left.checked_add(1) == Some(right);
+    let follows = before.map(|before| meets(before, values.first_seq));
+    let is_followed = after.map(|after| meets(values.last_seq, after));
+    if !is_whole || follows == Some(false) || is_followed == Some(false) {
         return Some(false);
     }
-    previous_seq.map(|previous| previous.checked_add(1) == Some(values.first_seq))
+    follows.and(is_followed)
 }

@@ -148,6 +148,7 @@ impl Rows<'_> {
                         content,
                         revision: revision.value(row),
                         computed_at: computed_at.value(row),
+                        is_committed: true,
                     },
                 ))
             })

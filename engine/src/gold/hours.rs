@@ -26,6 +26,8 @@ pub(super) struct Hour {
     /// Active files that these bars come from.
     pub paths: BTreeSet<String>,
     pub is_changed: bool,
+    /// The files were written by this refresh, and no commit holds them yet.
+    pub is_written: bool,
 }
 
 pub struct Hours {
@@ -43,6 +45,8 @@ pub struct Hours {
     pub(super) removed: BTreeSet<String>,
     /// Hours that this refresh has written and dropped.
     pub(super) written: BTreeSet<i64>,
+    /// Bars of gold that this refresh has put others in the place of, or taken out.
+    pub(super) originals: BTreeMap<Key, Bar>,
 }
 
 impl Hours {
@@ -59,6 +63,7 @@ impl Hours {
             adds: Vec::new(),
             removed: BTreeSet::new(),
             written: BTreeSet::new(),
+            originals: BTreeMap::new(),
         };
         hours.reindex();
         hours
@@ -91,6 +96,7 @@ impl Hours {
         self.adds.clear();
         self.removed.clear();
         self.written.clear();
+        self.originals.clear();
     }
 
     fn reindex(&mut self) {
@@ -122,6 +128,9 @@ impl Hours {
 
     /// Brings an hour into memory, with every hour that shares a file with it.
     pub async fn load(&mut self, hour: i64, model: &Model) -> Result<()> {
+        if self.written.remove(&hour) {
+            return self.reload(hour, model).await;
+        }
         let mut wanted = vec![hour];
         let mut paths = BTreeSet::new();
         let mut hours = BTreeSet::new();
@@ -131,7 +140,7 @@ impl Hours {
             }
             if self.written.contains(&hour) {
                 return Err(Error::Internal(
-                    "an hour of bars is asked for after it was written".into(),
+                    "an hour of bars was written without one that shares a file with it".into(),
                 ));
             }
             for path in self.index.get(&hour).into_iter().flatten() {
@@ -160,6 +169,35 @@ impl Hours {
                 hour.bars.insert(key, bar);
             }
         }
+        Ok(())
+    }
+
+    /// Brings back an hour that this refresh has written. Its files are not committed: they give way to others if it changes again.
+    async fn reload(&mut self, hour: i64, model: &Model) -> Result<()> {
+        let Some(outline) = self.outlines.remove(&hour) else {
+            return Err(Error::Internal("an hour of bars was written without an outline".into()));
+        };
+        let ours = self.adds.iter().filter(|add| outline.paths.contains(&add.path));
+        let files = ours
+            .map(|add| Arc::new(DataFile::new(add.clone(), self.table.spec())))
+            .collect();
+        let mut bars = BTreeMap::new();
+        for (key, mut bar) in model.stored(&self.table, files).await? {
+            // Of bars that are new, only the last of a series can change again: by what comes after it.
+            let is_new = outline
+                .series
+                .get(&key.series)
+                .is_some_and(|ends| ends.last_start == key.start && !ends.last_is_committed);
+            bar.is_committed = !is_new && !self.originals.contains_key(&key);
+            bars.insert(key, bar);
+        }
+        let loaded = Hour {
+            bars,
+            paths: outline.paths,
+            is_changed: false,
+            is_written: true,
+        };
+        self.loaded.insert(hour, loaded);
         Ok(())
     }
 
@@ -209,8 +247,13 @@ impl Hours {
         }
     }
 
-    /// After a commit: forgets all but the newest hours.
+    /// After a commit: what it holds stands; all but the newest hours are forgotten.
     pub fn settle(&mut self) {
+        self.originals.clear();
+        for hour in self.loaded.values_mut() {
+            hour.is_written = false;
+            hour.bars.values_mut().for_each(|bar| bar.is_committed = true);
+        }
         while self.loaded.len() > KEPT_HOURS {
             self.loaded.pop_first();
         }

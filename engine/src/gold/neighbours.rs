@@ -11,8 +11,17 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends {
     first_start: i64,
-    last_start: i64,
+    first_seq: i64,
+    pub last_start: i64,
     last_seq: i64,
+    pub last_is_committed: bool,
+}
+
+/// A bar next to another one, and its seq where the two meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    pub start: i64,
+    pub seq: i64,
 }
 
 /// What is known of an hour that is not in memory.
@@ -23,66 +32,53 @@ pub(super) struct Outline {
 }
 
 impl Hours {
-    /// The last seq of the last bar of `series` that starts before `start`.
-    pub async fn seq_before(&mut self, series: &Series, start: i64, model: &Model) -> Result<Option<i64>> {
+    /// The last bar of `series` that starts before `start`, and its last seq.
+    pub async fn before(&mut self, series: &Series, start: i64, model: &Model) -> Result<Option<Neighbour>> {
         let first_known = self.first_known.get(series).copied();
         if first_known.is_some_and(|first| start <= first) {
             return Ok(None);
         }
-        let key = |start| Key {
-            series: series.clone(),
-            start,
-        };
         let lowest = first_known.map_or(i64::MIN, |first| self.interval.hour_of(first));
         for hour in self.between(lowest, start).into_iter().rev() {
-            if let Some(loaded) = self.loaded.get(&hour) {
-                if let Some((_, bar)) = loaded.bars.range(key(i64::MIN)..key(start)).next_back() {
-                    return Ok(Some(bar.content.values.last_seq));
+            if !self.is_loaded(hour) {
+                let ends = self.outline(hour, model).await?.get(series).copied();
+                match ends {
+                    Some(ends) if ends.last_start < start => return Ok(Some(ends.last())),
+                    Some(ends) if ends.first_start < start => self.load(hour, model).await?,
+                    _ => continue,
                 }
-                continue;
             }
-            let ends = self.outline(hour, model).await?.get(series).copied();
-            match ends {
-                Some(ends) if ends.last_start < start => return Ok(Some(ends.last_seq)),
-                Some(ends) if ends.first_start < start => {
-                    self.load(hour, model).await?;
-                    let before = self
-                        .loaded
-                        .get(&hour)
-                        .and_then(|loaded| loaded.bars.range(key(i64::MIN)..key(start)).next_back());
-                    return Ok(before.map(|(_, bar)| bar.content.values.last_seq));
-                }
-                _ => {}
+            let bars = self.loaded.get(&hour).map(|loaded| &loaded.bars);
+            let before = bars.and_then(|bars| bars.range(key(series, i64::MIN)..key(series, start)).next_back());
+            if let Some((key, bar)) = before {
+                return Ok(Some(Neighbour {
+                    start: key.start,
+                    seq: bar.content.values.last_seq,
+                }));
             }
         }
         self.first_known.insert(series.clone(), start);
         Ok(None)
     }
 
-    /// The first bar of `series` that starts at `start` or later.
-    pub async fn first_from(&mut self, series: &Series, start: i64, model: &Model) -> Result<Option<Key>> {
-        let key = |start| Key {
-            series: series.clone(),
-            start,
-        };
+    /// The first bar of `series` that starts at `start` or later, and its first seq.
+    pub async fn from(&mut self, series: &Series, start: i64, model: &Model) -> Result<Option<Neighbour>> {
         for hour in self.between(start, i64::MAX) {
-            if let Some(loaded) = self.loaded.get(&hour) {
-                if let Some((found, _)) = loaded.bars.range(key(start)..=key(i64::MAX)).next() {
-                    return Ok(Some(found.clone()));
+            if !self.is_loaded(hour) {
+                let ends = self.outline(hour, model).await?.get(series).copied();
+                match ends {
+                    Some(ends) if ends.first_start >= start => return Ok(Some(ends.first())),
+                    Some(ends) if ends.last_start >= start => self.load(hour, model).await?,
+                    _ => continue,
                 }
-                continue;
             }
-            let ends = self.outline(hour, model).await?.get(series).copied();
-            if let Some(ends) = ends.filter(|ends| ends.last_start >= start) {
-                if ends.first_start >= start {
-                    return Ok(Some(key(ends.first_start)));
-                }
-                self.load(hour, model).await?;
-                let found = self
-                    .loaded
-                    .get(&hour)
-                    .and_then(|loaded| loaded.bars.range(key(start)..=key(i64::MAX)).next());
-                return Ok(found.map(|(found, _)| found.clone()));
+            let bars = self.loaded.get(&hour).map(|loaded| &loaded.bars);
+            let from = bars.and_then(|bars| bars.range(key(series, start)..=key(series, i64::MAX)).next());
+            if let Some((key, bar)) = from {
+                return Ok(Some(Neighbour {
+                    start: key.start,
+                    seq: bar.content.values.first_seq,
+                }));
             }
         }
         Ok(None)
@@ -106,19 +102,48 @@ impl Hours {
     }
 }
 
+impl Ends {
+    fn first(self) -> Neighbour {
+        Neighbour {
+            start: self.first_start,
+            seq: self.first_seq,
+        }
+    }
+
+    fn last(self) -> Neighbour {
+        Neighbour {
+            start: self.last_start,
+            seq: self.last_seq,
+        }
+    }
+}
+
+fn key(series: &Series, start: i64) -> Key {
+    Key {
+        series: series.clone(),
+        start,
+    }
+}
+
 /// Begin and end of each series in `bars`.
 pub(super) fn outline<'a>(bars: impl Iterator<Item = (&'a Key, &'a Bar)>) -> HashMap<Series, Ends> {
     let mut series: HashMap<Series, Ends> = HashMap::new();
     for (key, bar) in bars {
+        let values = &bar.content.values;
         let ends = Ends {
             first_start: key.start,
+            first_seq: values.first_seq,
             last_start: key.start,
-            last_seq: bar.content.values.last_seq,
+            last_seq: values.last_seq,
+            last_is_committed: bar.is_committed,
         };
         let known = series.entry(key.series.clone()).or_insert(ends);
-        known.first_start = known.first_start.min(key.start);
+        if key.start < known.first_start {
+            (known.first_start, known.first_seq) = (ends.first_start, ends.first_seq);
+        }
         if key.start >= known.last_start {
-            (known.last_start, known.last_seq) = (key.start, ends.last_seq);
+            (known.last_start, known.last_seq) = (ends.last_start, ends.last_seq);
+            known.last_is_committed = ends.last_is_committed;
         }
     }
     series

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::GoldOptions;
-use super::bar::{Bar, Computed, Content, Key, Series, is_complete};
+use super::bar::{Bar, Computed, Content, Key, Series, Values, is_complete, is_whole};
 use super::hours::Hours;
 use super::input::Watermarks;
 use super::interval::Interval;
 use super::model::Model;
+use super::neighbours::Neighbour;
 use super::windows::Range;
 use crate::Result;
 
@@ -44,7 +45,7 @@ pub struct Replaced {
     pub superseded: u64,
     /// Bars whose sums do not fit their columns: they are not in gold.
     pub withheld: Vec<Key>,
-    /// Bars after the range that follow another bar now.
+    /// Bars beside the range that meet another bar now, and whose trades tell whether they are complete.
     pub follow: BTreeSet<Key>,
 }
 
@@ -99,89 +100,128 @@ async fn replace_series(
     bars: BTreeMap<i64, Option<Computed>>,
     replaced: &mut Replaced,
 ) -> Result<()> {
-    let links = rules.is_contiguous(&series);
-    let mut previous_seq = if links {
-        hours.seq_before(&series, range.from, model).await?
-    } else {
-        None
-    };
     let key = |start| Key {
         series: series.clone(),
         start,
     };
-    let last_before = bars
-        .keys()
-        .rev()
-        .find_map(|start| hours.get(&key(*start)))
-        .map(|bar| bar.content.values.last_seq);
-    let mut last_after = None;
-    for (start, bar) in &bars {
-        let key = key(*start);
-        let (values, rows) = match bar {
-            Some(Computed {
-                values: Some(values),
-                rows,
-                ..
-            }) => (values.clone(), *rows),
-            Some(_) => {
-                replaced.withheld.push(key.clone());
-                take_out(hours, key, replaced);
+    let links = rules.is_contiguous(&series);
+    let (before, after) = if links {
+        let before = hours.before(&series, range.from, model).await?;
+        (before, hours.from(&series, range.until, model).await?)
+    } else {
+        (None, None)
+    };
+    let (seq_before, seq_after) = (before.map(|bar| bar.seq), after.map(|bar| bar.seq));
+    let stored = bars.keys().filter_map(|start| hours.get(&key(*start)));
+    let stood = ends(stored.map(|bar| &bar.content.values));
+
+    let mut traded: Vec<(i64, Values, i64)> = Vec::with_capacity(bars.len());
+    for (start, bar) in bars {
+        match bar.map(|bar| (bar.values, bar.rows)) {
+            Some((Some(values), rows)) => {
+                traded.push((start, values, rows));
                 continue;
             }
-            None => {
-                take_out(hours, key, replaced);
-                continue;
-            }
-        };
-        let is_complete = if links {
-            is_complete(&values, rows, previous_seq)
-        } else {
-            None
-        };
-        previous_seq = Some(values.last_seq);
-        last_after = previous_seq;
-        let content = Content {
-            values,
-            is_closed: rules.is_closed(&series.venue, *start),
-            is_complete,
-        };
-        put(hours, key, content, rules, replaced);
+            Some((None, _)) => replaced.withheld.push(key(start)),
+            None => {}
+        }
+        take_out(hours, key(start), replaced);
     }
-    if links && last_before != last_after {
-        replaced
-            .follow
-            .extend(hours.first_from(&series, range.until, model).await?);
+    for (at, (start, values, rows)) in traded.iter().enumerate() {
+        let seq_before = at.checked_sub(1).map(|at| traded[at].1.last_seq).or(seq_before);
+        let seq_after = traded.get(at + 1).map(|next| next.1.first_seq).or(seq_after);
+        let content = Content {
+            values: values.clone(),
+            is_closed: rules.is_closed(&series.venue, *start),
+            is_complete: links
+                .then(|| is_complete(is_whole(values, *rows), values, seq_before, seq_after))
+                .flatten(),
+        };
+        put(hours, key(*start), content, rules, replaced);
+    }
+
+    let stands = ends(traded.iter().map(|bar| &bar.1));
+    if let Some(before) =
+        before.filter(|_| stood.map(|ends| ends.0).or(seq_after) != stands.map(|ends| ends.0).or(seq_after))
+    {
+        meet(hours, model, rules, key(before.start), replaced).await?;
+    }
+    if let Some(after) =
+        after.filter(|_| stood.map(|ends| ends.1).or(seq_before) != stands.map(|ends| ends.1).or(seq_before))
+    {
+        meet(hours, model, rules, key(after.start), replaced).await?;
     }
     Ok(())
 }
 
+/// First seq of the first bar and last seq of the last.
+fn ends<'a>(mut bars: impl Iterator<Item = &'a Values>) -> Option<(i64, i64)> {
+    let first = bars.next()?;
+    let last = bars.last().unwrap_or(first);
+    Some((first.first_seq, last.last_seq))
+}
+
+/// The bar of `key` meets other bars than before.
+async fn meet(hours: &mut Hours, model: &Model, rules: &Rules<'_>, key: Key, replaced: &mut Replaced) -> Result<()> {
+    hours_of_interest(hours, model, rules.interval.hour_of(key.start)).await?;
+    let Some(mut content) = hours.get(&key).map(|bar| bar.content.clone()) else {
+        return Ok(());
+    };
+    if content.is_complete == Some(false) {
+        // Only its trades tell whether the hole is inside.
+        replaced.follow.insert(key);
+        return Ok(());
+    }
+    let seq = |bar: Option<Neighbour>| bar.map(|bar| bar.seq);
+    let before = seq(hours.before(&key.series, key.start, model).await?);
+    let end = key.start.saturating_add(rules.interval.width_us());
+    let after = seq(hours.from(&key.series, end, model).await?);
+    content.is_complete = is_complete(true, &content.values, before, after);
+    put(hours, key, content, rules, replaced);
+    Ok(())
+}
+
 fn take_out(hours: &mut Hours, key: Key, replaced: &mut Replaced) {
-    if hours.get(&key).is_some() {
-        hours.set(key, None);
+    let Some(old) = hours.get(&key).cloned() else {
+        return;
+    };
+    if old.is_committed {
+        hours.originals.insert(key.clone(), old);
         replaced.changed += 1;
         replaced.superseded += 1;
     }
+    hours.set(key, None);
 }
 
-/// An equal bar stays as it is, with its revision and time.
+/// An equal bar stays as it is, with its revision and time; one that gold holds goes up by one revision a commit, however often it changes
+/// on the way there.
 fn put(hours: &mut Hours, key: Key, content: Content, rules: &Rules<'_>, replaced: &mut Replaced) {
-    let revision = match hours.get(&key) {
-        Some(old) if old.content == content => return,
-        Some(old) => {
+    let old = hours.get(&key).cloned();
+    if old.as_ref().is_some_and(|old| old.content == content) {
+        return;
+    }
+    match old {
+        Some(old) if old.is_committed => {
+            replaced.changed += 1;
             replaced.superseded += 1;
-            old.revision + 1
+            hours.originals.insert(key.clone(), old);
         }
-        None => 1,
-    };
-    replaced.changed += 1;
-    hours.set(
-        key,
-        Some(Bar {
+        Some(_) => {}
+        None => replaced.changed += 1,
+    }
+    let bar = match hours.originals.get(&key) {
+        Some(original) if original.content == content => original.clone(),
+        original => Bar {
             content,
-            revision,
+            revision: original.map_or(1, |original| original.revision + 1),
             computed_at: rules.now_us,
-        }),
-    );
+            is_committed: false,
+        },
+    };
+    if bar.is_committed {
+        hours.originals.remove(&key);
+    }
+    hours.set(key, Some(bar));
 }
 
 /// Closes the bars whose windows the watermarks have passed since `before`, and opens those that they went back over (`None`: since ever).

@@ -31,6 +31,8 @@ impl Hours {
             };
             if hour.is_changed {
                 self.write(&mut hour).await?;
+            }
+            if hour.is_written {
                 self.written.insert(start);
             }
             self.outlines.insert(
@@ -67,7 +69,7 @@ impl Hours {
             self.adds.push(add);
         }
         self.removed.extend(std::mem::replace(&mut hour.paths, paths));
-        hour.is_changed = false;
+        (hour.is_changed, hour.is_written) = (false, true);
         Ok(())
     }
 
@@ -98,6 +100,8 @@ impl Hours {
         self.written.clear();
         let now = self.table.lake().clock().now();
         let removed = std::mem::take(&mut self.removed);
+        // An hour that was written and changed again leaves files that no commit needs.
+        self.adds.retain(|add| !removed.contains(&add.path));
         let removes = removed
             .iter()
             .filter_map(|path| self.files.get(path))
