@@ -1,7 +1,7 @@
 //! Gold: one bar per traded window, recomputed from silver whenever a trade of the window comes, changes or goes.
 //!
 //! Reading order: `interval` and `options` say what is kept; `input` follows silver's log and `windows` turns its news into ranges of windows;
-//! `model` computes the bars of a range from silver; `bar` is a row, `hours` the rows that gold holds, an hour at a time; `neighbours` finds
+//! `model` computes the bars of a range from silver, `named` finds the trades that cancels and corrections name; `bar` is a row, `hours` the rows that gold holds, an hour at a time; `neighbours` finds
 //! what stands before and after a bar, `replace` puts new bars in the place of old ones, `write` makes files of them, `output` commits,
 //! and `refresh` does it all in order.
 
@@ -12,6 +12,7 @@ mod hours;
 mod input;
 mod interval;
 mod model;
+mod named;
 mod neighbours;
 mod options;
 mod output;

@@ -1,6 +1,6 @@
 //! The bars of a range of windows, and the windows that files touch, out of silver's files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -20,13 +20,13 @@ use super::columns::{computed, stored};
 use super::files::Files;
 use super::input::Watermarks;
 use super::interval::Interval;
-use super::windows::Range;
+use super::named::{NAME_COLUMNS, Named};
+use super::windows::{Range, Touched};
 use super::{GoldOptions, bar};
 use crate::error::Step;
+use crate::scan::file::AMENDMENTS;
 use crate::scan::{DataFile, OrderedScan, session};
 use crate::{Error, Result};
-
-const AMENDMENTS: [&str; 2] = ["cancel", "correct"];
 
 /// Runs queries over the files of a table; knows which kind of trade each venue's bars are made of.
 pub struct Model {
@@ -105,9 +105,9 @@ impl Model {
     }
 
     /// Windows that the bar trades in `files` lie in, and those of trades that amendments in `files` name.
-    pub async fn touched(&self, silver: &Table, changed: &[Arc<DataFile>], all: &Files) -> Result<BTreeSet<Key>> {
+    pub async fn touched(&self, silver: &Table, changed: &[Arc<DataFile>], all: &Files) -> Result<Touched> {
         let step = "find the windows that new trades touch";
-        let mut touched = BTreeSet::new();
+        let mut touched = Touched::default();
         if changed.is_empty() {
             return Ok(touched);
         }
@@ -123,25 +123,25 @@ impl Model {
         if amending.is_empty() {
             return Ok(touched);
         }
-        let names = scan(amending)?
-            .filter(is_amendment())
-            .and_then(|amendments| {
-                amendments.select(vec![
-                    col("venue").alias("v"),
-                    col("symbol").alias("s"),
-                    col("ref_trade_id").alias("r"),
-                ])
-            })
-            .and_then(DataFrame::distinct)
-            .step(step)?;
-        let named = scan(all.iter().cloned().collect())?
+        let named = self.named(silver, amending).await?;
+        let kinds = self.kinds_of_bars().into_iter().map(|(kind, _)| kind).collect();
+        let holding: Vec<_> = all
+            .iter()
+            .filter(|file| named.may_be_in(file, &kinds))
+            .cloned()
+            .collect();
+        if holding.is_empty() {
+            return Ok(touched);
+        }
+        let names = context.read_batch(named.to_batch().step(step)?).step(step)?;
+        let named = scan(holding)?
             .filter(self.is_bar_trade())
             .and_then(|trades| {
                 trades.join(
                     names,
                     JoinType::LeftSemi,
                     &["venue", "symbol", "trade_id"],
-                    &["v", "s", "r"],
+                    &NAME_COLUMNS,
                     None,
                 )
             })
@@ -150,7 +150,24 @@ impl Model {
         Ok(touched)
     }
 
-    async fn collect_windows(&self, trades: DataFrame, touched: &mut BTreeSet<Key>) -> Result<()> {
+    /// The trades that amendments in `files` name.
+    async fn named(&self, silver: &Table, files: Vec<Arc<DataFile>>) -> Result<Named> {
+        let step = "find the trades that cancels and corrections name";
+        let context = self.session(silver)?;
+        let scan = OrderedScan::new(silver.clone(), files).step(step)?;
+        let amendments = context
+            .read_table(Arc::new(scan))
+            .and_then(|rows| rows.filter(col("kind").in_list(AMENDMENTS.map(lit).to_vec(), false)))
+            .and_then(|rows| rows.select(vec![col("venue"), col("symbol"), col("ref_trade_id")]))
+            .step(step)?;
+        let mut named = Named::default();
+        for batch in amendments.collect().await.step(step)? {
+            named.take(&batch).step(step)?;
+        }
+        Ok(named)
+    }
+
+    async fn collect_windows(&self, trades: DataFrame, touched: &mut Touched) -> Result<()> {
         let step = "find the windows that new trades touch";
         let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let mut batches = trades
@@ -258,10 +275,6 @@ impl Model {
     }
 }
 
-fn is_amendment() -> Expr {
-    col("kind").in_list(AMENDMENTS.map(lit).to_vec(), false)
-}
-
 fn may_hold(file: &DataFile, range: &Range) -> bool {
     let (first, last) = file.micros("ts");
     first < range.until && range.from <= last && has_symbol(file, range)
@@ -272,7 +285,7 @@ fn may_amend(file: &DataFile, range: &Range) -> bool {
 }
 
 fn holds_amendments(file: &DataFile) -> bool {
-    AMENDMENTS.iter().any(|kind| file.may_hold("kind", kind))
+    file.may_amend
 }
 
 fn has_symbol(file: &DataFile, range: &Range) -> bool {

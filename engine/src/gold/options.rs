@@ -32,7 +32,7 @@ impl Default for GoldOptions {
             interval: "1m".into(),
             kind: "trade".into(),
             kinds: BTreeMap::new(),
-            contiguous: ["sim", "binance-spot"].map(str::to_owned).into(),
+            contiguous: ["sim", "binance-spot", "coinbase", "kraken"].map(str::to_owned).into(),
             allowed_lateness: Duration::ZERO,
             position_interval: Duration::from_secs(60),
             attempts: 10,

@@ -248,7 +248,7 @@ impl Gold {
             .model
             .touched(self.input.table(), &changed, self.input.files())
             .await?;
-        Ok(ranges(&touched, self.interval))
+        Ok(touched.ranges(self.interval))
     }
 
     async fn position_is_due(&self, to: u64) -> Result<bool> {

@@ -15,6 +15,51 @@ const GAP_WINDOWS: i64 = 2;
 /// A date with more stretches than this is computed from its first to its last touched window at once.
 const STRETCHES_A_DATE: usize = 16;
 
+/// Touched windows kept one by one, about 25 MB; beyond, their dates are computed whole.
+const MAX_WINDOWS: usize = 200_000;
+
+/// Windows that must be computed again. Bounded: after a long pause of gold a backlog may touch any number.
+#[derive(Debug, Default)]
+pub struct Touched {
+    windows: BTreeSet<Key>,
+    /// Days since the epoch of which every window is touched.
+    dates: BTreeSet<i64>,
+}
+
+impl Touched {
+    pub fn insert(&mut self, key: Key) {
+        self.insert_within(key, MAX_WINDOWS);
+    }
+
+    fn insert_within(&mut self, key: Key, max_windows: usize) {
+        if self.dates.contains(&date_of(&key)) {
+            return;
+        }
+        self.windows.insert(key);
+        if self.windows.len() > max_windows {
+            self.dates.extend(std::mem::take(&mut self.windows).iter().map(date_of));
+        }
+    }
+
+    pub fn ranges(&self, interval: Interval) -> BTreeSet<Range> {
+        let mut ranges = ranges(&self.windows, interval);
+        ranges.extend(self.dates.iter().map(|date| whole_date(*date)));
+        ranges
+    }
+}
+
+fn date_of(key: &Key) -> i64 {
+    key.start.div_euclid(DAY_US)
+}
+
+fn whole_date(date: i64) -> Range {
+    Range {
+        from: date * DAY_US,
+        until: (date + 1) * DAY_US,
+        symbols: None,
+    }
+}
+
 /// Whole windows of one date to compute again. Ordered by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Range {
@@ -106,14 +151,7 @@ pub fn whole_dates<'a>(files: impl Iterator<Item = &'a Arc<DataFile>>, time_colu
             _ => {}
         }
     }
-    dates
-        .into_iter()
-        .map(|date| Range {
-            from: date * DAY_US,
-            until: (date + 1) * DAY_US,
-            symbols: None,
-        })
-        .collect()
+    dates.into_iter().map(whole_date).collect()
 }
 
 #[cfg(test)]
@@ -157,6 +195,28 @@ mod tests {
             &[("a", 5), ("a", 7), ("a", 1439), ("a", 1440)],
             &[(5, 8, Some(1)), (1439, 1440, Some(1)), (1440, 1441, Some(1))],
         );
+    }
+
+    #[test]
+    fn too_many_windows_become_their_dates() {
+        let mut touched = Touched::default();
+        for minute in [1, 2, 1_441, 1_442] {
+            touched.insert_within(key("a", minute), 3);
+        }
+        touched.insert_within(key("a", 3), 3);
+        touched.insert_within(key("a", 3_000), 3);
+        let got: Vec<_> = touched
+            .ranges(Interval::parse("1m").unwrap())
+            .into_iter()
+            .map(|range| {
+                (
+                    range.from / 60_000_000,
+                    range.until / 60_000_000,
+                    range.symbols.is_some(),
+                )
+            })
+            .collect();
+        assert_eq!(got, [(0, 1_440, false), (1_440, 2_880, false), (3_000, 3_001, true)]);
     }
 
     #[test]

@@ -8,8 +8,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use ticklake_sql::ddl::TableSpec;
 
+use crate::silver::ranges::{Ranges, TAG};
+
 /// Columns whose bounds are kept; a table may have a million files, so no more than scans ask for.
 const BOUNDED: [&str; 6] = ["venue", "symbol", "kind", "ts", "window_start", "date"];
+
+/// Kinds that say something of other rows.
+pub const AMENDMENTS: [&str; 2] = ["cancel", "correct"];
 
 /// Text in file statistics is cut at some length by most writers: shorter text is whole.
 const WHOLE_TEXT_BYTES: usize = 32;
@@ -36,6 +41,8 @@ pub struct DataFile {
     pub add: Add,
     /// `None` where the statistics do not say.
     pub rows: Option<u64>,
+    /// Some row may be a cancel or a correction.
+    pub may_amend: bool,
     bounds: Vec<Bounds>,
 }
 
@@ -68,11 +75,29 @@ impl DataFile {
             };
             bounds.extend(range.map(|(min, max)| Bounds { column, min, max }));
         }
-        Self {
+        let mut file = Self {
             add,
             rows: stats.num_records,
+            may_amend: false,
             bounds,
-        }
+        };
+        file.may_amend = file.holds_amendments();
+        file
+    }
+
+    /// Aggregates and trades in one file bound the kinds between them: the tag knows better.
+    fn holds_amendments(&self) -> bool {
+        AMENDMENTS.iter().any(|kind| self.may_hold("kind", kind))
+            && match self.ranges().and_then(|ranges| ranges.groups) {
+                Some(groups) => groups.keys().any(|group| AMENDMENTS.contains(&&*group.kind)),
+                None => true,
+            }
+    }
+
+    /// The ranges of trade ids in the file, where its tag tells them.
+    pub fn ranges(&self) -> Option<Ranges> {
+        let tag = self.add.tags.as_ref()?.get(TAG)?.as_deref()?;
+        Ranges::from_tag(tag)
     }
 
     pub fn bounds(&self, column: &str) -> Option<&Bounds> {
