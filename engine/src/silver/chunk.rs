@@ -19,6 +19,8 @@ pub struct Chunk {
     pub to: u64,
     pub files: Vec<FileRef>,
     pub rows: u64,
+    /// Nothing stood behind it when it was read.
+    pub reaches_end: bool,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +36,12 @@ pub async fn next(bronze: &Table, after: Option<u64>, until: Option<u64>, max_ro
     while until.is_none_or(|until| version <= until) {
         let entry = match log::read(bronze, version).await {
             Ok(Some(entry)) => entry,
-            Ok(None) => break,
+            Ok(None) => {
+                if let Some(chunk) = &mut chunk {
+                    chunk.reaches_end = true;
+                }
+                break;
+            }
             Err(error) if error.kind() == ErrorKind::Data => return Err(behind(bronze, version, error)),
             Err(source) => {
                 return Err(Error::sql("read the log of bronze.trades", source));
@@ -45,6 +52,7 @@ pub async fn next(bronze: &Table, after: Option<u64>, until: Option<u64>, max_ro
             to: version,
             files: Vec::new(),
             rows: 0,
+            reaches_end: false,
         });
         chunk.to = version;
         for add in entry.adds.iter().filter(|add| add.data_change) {

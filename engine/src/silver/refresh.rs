@@ -66,7 +66,7 @@ impl Silver {
         self.read_to.max(self.silver.position())
     }
 
-    /// Reads every bronze version that is new. On an error what was committed stays, and the next refresh goes on from there.
+    /// Reads the bronze versions that are new, to where the log ends when it comes there. On an error what was committed stays, and the next refresh goes on from there.
     pub async fn refresh(&mut self) -> Result<RefreshReport> {
         let started = Instant::now();
         let mut report = RefreshReport::new(self.silver.table().name().clone());
@@ -75,7 +75,14 @@ impl Silver {
         report.input_from = self.read_to();
         while let Some(chunk) = self.next_chunk().await? {
             match self.take(&chunk, &mut report).await? {
-                Landed::At(_) => self.read_to = Some(chunk.to),
+                Landed::At(_) => {
+                    lost = 0;
+                    self.read_to = Some(chunk.to);
+                    // What has come since wakes the next refresh: one that bronze always outruns would never end.
+                    if chunk.reaches_end {
+                        break;
+                    }
+                }
                 Landed::Lost => {
                     lost += 1;
                     if lost >= self.options.attempts {

@@ -90,6 +90,24 @@ async fn killed_between_quarantine_and_silver_nothing_is_doubled() {
     );
 }
 
+#[tokio::test]
+async fn a_chunk_knows_whether_more_came_behind_it() {
+    use crate::silver::chunk;
+    let lake = TestLake::new().await;
+    for id in 1..4 {
+        lake.land(&[row(id, "1")]).await;
+    }
+    let bronze = lake.lake.table(&TableName::bronze_trades()).await.unwrap();
+    let next = async |after, until, rows| {
+        let chunk = chunk::next(&bronze, after, until, rows).await.unwrap();
+        chunk.map(|chunk| (chunk.to, chunk.reaches_end))
+    };
+    assert_eq!(next(None, None, 2).await, Some((2, false)));
+    assert_eq!(next(None, Some(1), 100).await, Some((1, false)));
+    assert_eq!(next(Some(2), None, 100).await, Some((3, true)));
+    assert_eq!(next(Some(3), None, 100).await, None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_on_one_table_do_the_work_once() {
     let lake = TestLake::new().await;
