@@ -3,7 +3,7 @@
 -- Of conflicting repeats that are equal in key, price, qty, side and ts only the least by (source rank, topic, partition, offset) is kept; their
 -- price and qty stand as shortest exact text.
 CREATE TABLE silver.quarantine (
-  rule         STRING    NOT NULL COMMENT 'price_not_positive, qty_not_positive, price_inexact, qty_inexact, price_out_of_range, qty_out_of_range, notional_overflow, ts_too_late, ts_too_early, conflicting_repeat',
+  rule         STRING    NOT NULL COMMENT 'price_not_positive, qty_not_positive, price_inexact, qty_inexact, price_out_of_range, qty_out_of_range, notional_overflow, ts_too_late, ts_too_early, no_reference, conflicting_repeat',
   detail       STRING    NOT NULL COMMENT 'what broke the rule, in a sentence with the values',
   venue        STRING    NOT NULL COMMENT 'market, e.g. binance-spot',
   symbol       STRING    NOT NULL COMMENT 'BASE-QUOTE, e.g. BTC-USDT',

@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use chrono::NaiveDate;
 use ticklake_sql::decimal::{self, DecimalError};
 
-use super::columns::{micros, strings};
+use super::columns::{micros, strings, text};
 use crate::{Error, Result};
 
 /// DECIMAL(28,12), DECIMAL(28,10) and DECIMAL(38,22): market-data evidence in `sql/tables/silver_trades.sql`.
@@ -46,6 +46,7 @@ pub enum Rule {
     NotionalOverflow,
     TsTooLate,
     TsTooEarly,
+    NoReference,
     ConflictingRepeat,
 }
 
@@ -62,6 +63,7 @@ impl Rule {
             Self::NotionalOverflow => "notional_overflow",
             Self::TsTooLate => "ts_too_late",
             Self::TsTooEarly => "ts_too_early",
+            Self::NoReference => "no_reference",
             Self::ConflictingRepeat => "conflicting_repeat",
         }
     }
@@ -89,6 +91,7 @@ impl Rules {
     pub fn judge(&self, bronze: &RecordBatch) -> Result<Judged> {
         let (price, qty) = (strings(bronze, "price")?, strings(bronze, "qty")?);
         let (ts, received_at) = (micros(bronze, "ts")?, micros(bronze, "received_at")?);
+        let (kind, reference) = (strings(bronze, "kind")?, strings(bronze, "ref_trade_id")?);
         let rows = bronze.num_rows();
         let earliest_us = self
             .earliest
@@ -110,6 +113,8 @@ impl Rules {
                 qty: qty.value(row),
                 ts: ts.value(row),
                 received_at: received_at.value(row),
+                kind: kind.value(row),
+                names_a_trade: text(reference, row).is_some_and(|id| !id.is_empty()),
             };
             let (price, qty, quote_qty) = match trade.judge(earliest_us, ahead_us) {
                 Ok(values) => values,
@@ -136,6 +141,9 @@ struct Trade<'a> {
     /// Microseconds since the epoch, UTC, as `received_at`.
     ts: i64,
     received_at: i64,
+    kind: &'a str,
+    /// `ref_trade_id` holds an id.
+    names_a_trade: bool,
 }
 
 impl Trade<'_> {
@@ -143,10 +151,12 @@ impl Trade<'_> {
     fn judge(&self, earliest_us: i64, ahead_us: i64) -> Result<(i128, i128, i128), (Rule, String)> {
         let price = decimal::parse(self.price, PRICE.0, PRICE.1);
         let qty = decimal::parse(self.qty, QTY.0, QTY.1);
-        if !positive(self.price, price) {
+        // A cancel takes a trade away: venues that send no price with it send zeros.
+        let may_be_zero = self.kind == "cancel";
+        if !(positive(self.price, price) || may_be_zero && price == Ok(0)) {
             return Err((Rule::PriceNotPositive, format!("price is {}", self.price)));
         }
-        if !positive(self.qty, qty) {
+        if !(positive(self.qty, qty) || may_be_zero && qty == Ok(0)) {
             return Err((Rule::QtyNotPositive, format!("qty is {}", self.qty)));
         }
         if price == Err(DecimalError::Inexact) {
@@ -201,6 +211,12 @@ impl Trade<'_> {
                 format!("ts {} is before {}", utc(self.ts), utc(earliest_us)),
             ));
         }
+        if matches!(self.kind, "cancel" | "correct") && !self.names_a_trade {
+            return Err((
+                Rule::NoReference,
+                format!("a {} names no trade in ref_trade_id", self.kind),
+            ));
+        }
         Ok((price, qty, quote_qty))
     }
 }
@@ -250,6 +266,8 @@ mod tests {
             qty,
             ts,
             received_at: RECEIVED,
+            kind: "trade",
+            names_a_trade: false,
         };
         assert_eq!(
             trade.judge(EARLIEST, DAY_US).map_err(|(rule, _)| rule),
@@ -309,6 +327,26 @@ mod tests {
         check("1", "1", EARLIEST - 1, Err(Rule::TsTooEarly));
         check("1", "1", 0, Err(Rule::TsTooEarly));
         check("1", "1", i64::MAX, Err(Rule::TsTooLate));
+    }
+
+    #[test]
+    fn an_amendment_names_its_trade_and_a_cancel_needs_no_price() {
+        let judge = |kind, price, names_a_trade| {
+            let amendment = Trade {
+                price,
+                qty: "0",
+                ts: RECEIVED,
+                received_at: RECEIVED,
+                kind,
+                names_a_trade,
+            };
+            amendment.judge(EARLIEST, DAY_US).map_err(|(rule, _)| rule)
+        };
+        assert_eq!(judge("cancel", "0", true), Ok((0, 0, 0)));
+        assert_eq!(judge("cancel", "0", false), Err(Rule::NoReference));
+        assert_eq!(judge("cancel", "-1", true), Err(Rule::PriceNotPositive));
+        assert_eq!(judge("correct", "1", true), Err(Rule::QtyNotPositive));
+        assert_eq!(judge("trade", "0", true), Err(Rule::PriceNotPositive));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub const DAY: i64 = 86_400_000_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     pub symbol: &'static str,
+    pub kind: &'static str,
+    pub reference: Option<&'static str>,
     pub id: String,
     pub price: String,
     pub qty: String,
@@ -37,6 +39,8 @@ pub struct Row {
 pub fn row(id: i64, price: &str) -> Row {
     Row {
         symbol: "BTC-USDT",
+        kind: "trade",
+        reference: None,
         id: id.to_string(),
         price: price.to_owned(),
         qty: "0.5".to_owned(),
@@ -191,7 +195,8 @@ fn batch(bronze: &Table, rows: &[Row]) -> RecordBatch {
         "payload" => Arc::new(BinaryArray::from_iter_values(rows.iter().map(|_| b"{}"))),
         "venue" => texts(&|_| "binance-spot".into()),
         "symbol" => texts(&|row| row.symbol.into()),
-        "kind" => texts(&|_| "trade".into()),
+        "kind" => texts(&|row| row.kind.into()),
+        "ref_trade_id" => Arc::new(rows.iter().map(|row| row.reference).collect::<StringArray>()),
         "trade_id" => texts(&|row| row.id.clone()),
         "seq" => longs(&|row| row.id.parse().unwrap_or(row.ts)),
         "price" => texts(&|row| row.price.clone()),

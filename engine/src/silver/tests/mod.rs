@@ -86,6 +86,13 @@ async fn what_breaks_a_rule_is_set_aside_and_the_rest_goes_on() {
             },
         ),
         (
+            "no_reference",
+            Row {
+                kind: "cancel",
+                ..row(14, "1")
+            },
+        ),
+        (
             "conflicting_repeat",
             Row {
                 offset: 900,
@@ -114,7 +121,7 @@ async fn what_breaks_a_rule_is_set_aside_and_the_rest_goes_on() {
     );
     assert_eq!(
         (report.rows_in, report.rows_out, report.quarantined, report.repeats),
-        (14, 3, 11, 0)
+        (15, 3, 12, 0)
     );
     // Text stays as the venue wrote it.
     assert!(
