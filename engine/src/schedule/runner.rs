@@ -113,8 +113,17 @@ impl Runner {
 
     /// Until `due` or a commit to the input. False: shutdown.
     async fn wait(&self, due: DateTime<Utc>, mut woken_by: Option<&mut watch::Receiver<u64>>) -> bool {
+        let until = |due: DateTime<Utc>| (due - self.clock.now()).to_std().unwrap_or(Duration::ZERO);
+        // A wall clock that is set back must not put off an interval. A cron expression means the wall clock.
+        let latest = match self.every {
+            Every::Interval(_) => Some(tokio::time::Instant::now() + until(due)),
+            Every::Cron { .. } => None,
+        };
         loop {
-            let left = (due - self.clock.now()).to_std().unwrap_or(Duration::ZERO);
+            let left = match latest {
+                Some(latest) => until(due).min(latest.saturating_duration_since(tokio::time::Instant::now())),
+                None => until(due),
+            };
             if self.shutdown.is_cancelled() {
                 return false;
             }
@@ -224,6 +233,16 @@ mod tests {
 
     /// Runs under paused time, which both the runner's sleeps and its clock follow.
     fn start(every: &str, timeout: Duration, script: fn(u64) -> Step) -> Started {
+        start_by(every, timeout, script, |elapsed| DateTime::UNIX_EPOCH + elapsed)
+    }
+
+    /// `clock`: what the wall clock shows after so much time.
+    fn start_by(
+        every: &str,
+        timeout: Duration,
+        script: fn(u64) -> Step,
+        clock: fn(Duration) -> DateTime<Utc>,
+    ) -> Started {
         let (committed, _) = watch::channel(0);
         let runs = Arc::new(AtomicU64::new(0));
         let mut work = Scripted {
@@ -240,7 +259,7 @@ mod tests {
             every: Every::parse(every).unwrap(),
             jitter: Box::new(|| Duration::ZERO),
             timeout,
-            clock: Clock::from_fn(move || DateTime::UNIX_EPOCH + begin.elapsed()),
+            clock: Clock::from_fn(move || clock(begin.elapsed())),
             status: status.clone(),
             shutdown: shutdown.clone(),
         };
@@ -273,6 +292,21 @@ mod tests {
         assert_eq!(started.runs_after(Duration::from_millis(10)).await, 3);
         started.shutdown.cancel();
         started.task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_puts_no_interval_off() {
+        let started = start_by(
+            "5s",
+            LONG,
+            |_| Step::Succeed,
+            |elapsed| {
+                let set_back = TimeDelta::days(i64::from(elapsed > Duration::from_secs(12)));
+                DateTime::UNIX_EPOCH + TimeDelta::days(10) + elapsed - set_back
+            },
+        );
+        assert_eq!(started.runs_after(Duration::from_secs(11)).await, 3);
+        assert_eq!(started.runs_after(Duration::from_secs(10)).await, 5);
     }
 
     #[tokio::test(start_paused = true)]
