@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ticklake_engine::gold::{Gold, GoldOptions};
+use ticklake_engine::gold::{Gold, GoldOptions, Interval};
 use ticklake_engine::schedule::{self, Every, JobOptions};
 use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
@@ -21,8 +21,13 @@ pub fn all(settings: &Settings) -> anyhow::Result<Vec<JobOptions>> {
     let gold = every("gold", &settings.jobs.gold)?;
     let checkpoint = every("checkpoint", &settings.jobs.checkpoint)?;
     let mut jobs = vec![JobOptions::silver(silver_options(&settings.silver)?, silver)];
-    jobs.extend(gold_options(&settings.jobs).map(|options| JobOptions::gold(options, gold.clone())));
+    for options in gold_options(&settings.jobs)? {
+        jobs.push(JobOptions::gold(options, gold.clone()));
+    }
     jobs.push(JobOptions::checkpoint(checkpoint));
+    for job in &mut jobs {
+        job.jitter = settings.jobs.jitter.0;
+    }
     Ok(jobs)
 }
 
@@ -47,12 +52,17 @@ fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
     })
 }
 
-fn gold_options(settings: &JobSettings) -> impl Iterator<Item = GoldOptions> {
-    settings.intervals.iter().map(|interval| GoldOptions {
-        interval: interval.clone(),
-        kinds: settings.kinds.clone(),
-        ..GoldOptions::default()
-    })
+fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> {
+    let of_interval = |interval: &String| {
+        Interval::parse(interval).map_err(|error| Usage(format!("jobs.intervals: {error}")))?;
+        Ok(GoldOptions {
+            interval: interval.clone(),
+            kinds: settings.kinds.clone(),
+            allowed_lateness: settings.allowed_lateness.0,
+            ..GoldOptions::default()
+        })
+    };
+    settings.intervals.iter().map(of_interval).collect()
 }
 
 /// `ticklake run`: the jobs until a signal comes.
@@ -79,7 +89,7 @@ pub async fn refresh(settings: &Settings, layer: Option<Layer>) -> anyhow::Resul
         tell(&Silver::open(lake.clone(), options).await?.refresh().await?);
     }
     if layer != Some(Layer::Silver) {
-        for options in gold_options(&settings.jobs) {
+        for options in gold_options(&settings.jobs)? {
             tell(&Gold::open(lake.clone(), options).await?.refresh().await?);
         }
     }

@@ -110,12 +110,16 @@ pub struct SilverSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSettings {
-    /// Each schedule is an interval ("1s") or a cron expression in UTC ("*/5 * * * *").
+    /// Each schedule is an interval ("1s") or a cron expression, in UTC ("*/5 * * * *") or a named zone ("TZ=America/New_York 0 17 * * *").
     pub silver: String,
     pub gold: String,
     pub checkpoint: String,
-    /// Bars to keep: `gold.ohlcv_<interval>`.
+    /// A due time is put off by a random part of this: many processes on one lake then do not start at once.
+    pub jitter: Span,
+    /// Bars to keep: `gold.ohlcv_<interval>`, with s, m, h or d, any that divides a day.
     pub intervals: Vec<String>,
+    /// A bar is closed once its venue's newest trade lies this far past its end.
+    pub allowed_lateness: Span,
     /// Venue -> kind of trade that its bars are made of (`trade` where none is named, or `agg`): one kind a venue, for they repeat each other.
     pub kinds: BTreeMap<String, String>,
 }
@@ -246,7 +250,9 @@ impl Default for JobSettings {
             silver: "1s".to_owned(),
             gold: "1s".to_owned(),
             checkpoint: "1m".to_owned(),
+            jitter: Span::millis(0),
             intervals: vec!["1m".to_owned(), "5m".to_owned()],
+            allowed_lateness: Span::millis(0),
             kinds: BTreeMap::new(),
         }
     }

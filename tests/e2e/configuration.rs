@@ -104,6 +104,13 @@ fn a_wrong_unit_or_value_names_its_key() {
         2,
         &["jobs.gold", "often", "5s"],
     );
+    check(
+        "[jobs]\nintervals = ['1m', '7m']\n",
+        &[],
+        &["config", "check"],
+        2,
+        &["jobs.intervals", "7m", "5m"],
+    );
     check("[kafka\n", &[], &["config", "check"], 2, &["ticklake.toml", "line 1"]);
     check("", &[], &["--config", "missing.toml", "status"], 2, &["missing.toml"]);
 }
