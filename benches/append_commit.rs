@@ -1,6 +1,6 @@
 //! How long one append's commit takes as the log grows: after 5,000 commits against after 100, checkpoints running in a task of their own.
 //!
-//! `cargo bench -p ticklake-sql --bench append_commit`; TICKLAKE_BENCH_COMMITS (5,000), TICKLAKE_BENCH_WINDOW (200, commits that a figure is made
+//! `cargo bench --workspace --bench append_commit`; TICKLAKE_BENCH_COMMITS (5,000), TICKLAKE_BENCH_WINDOW (200, commits that a figure is made
 //! of), TICKLAKE_BENCH_DIR. Each commit is one of ingest's: a data file of 500 rows in one partition and the positions of ten Kafka partitions.
 //! Only the commit is timed, not the file before it. Commits follow one another without pause, so a checkpoint is nearly always under way: more
 //! than `up` ever has at two commits a second. One process a durability, so that memory is of one run.

@@ -1,6 +1,6 @@
 //! One-minute bars over 20,000,000 silver trades of 50 symbols, exact and tie-broken, with the gold model as it stands; one JSON line a figure.
 //!
-//! `cargo bench -p ticklake-engine --bench bars`; TICKLAKE_BENCH_ROWS (20,000,000), TICKLAKE_BENCH_DIR (kept between runs), TICKLAKE_BENCH_RUNS (9).
+//! `cargo bench --workspace --bench bars`; TICKLAKE_BENCH_ROWS (20,000,000), TICKLAKE_BENCH_DIR (kept between runs), TICKLAKE_BENCH_RUNS (9).
 //! Leaves the data files and the bars where `benches/peers/bars.py DIR` finds them, which has peers compute and compare the same bars:
 //! TICKLAKE_BENCH_PYTHON names a Python with `benches/peers/requirements.txt` that runs it at once, after ours and with as many runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

@@ -1,7 +1,7 @@
 //! Figures of the Flight SQL server, client and server on the same two cores, one JSON line each:
 //! a scan of silver rows, all columns, from zstd Parquet; and the latest bar of one symbol, prepared, on one connection.
 //!
-//! `cargo bench -p ticklake-flight-server`; TICKLAKE_BENCH_ROWS (10,000,000) and TICKLAKE_BENCH_DIR (kept between runs).
+//! `cargo bench --workspace --bench flight_sql`; TICKLAKE_BENCH_ROWS (10,000,000) and TICKLAKE_BENCH_DIR (kept between runs).
 //! Client and server share one process, which another one has made the tables for. Its peak memory begins anew at every scan: the peak of a
 //! tenth of the rows beside that of all of them shows whether memory is flat.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

@@ -1,6 +1,6 @@
 //! Figures of Kafka -> bronze: canonical records in 10 partitions of Apache Kafka on the same two cores, from the first fetch to the last commit.
 //!
-//! `cargo bench -p ticklake-ingest`; TICKLAKE_BENCH_KAFKA (127.0.0.1:9092, kept topics are read again), TICKLAKE_BENCH_RECORDS (10,000,000),
+//! `cargo bench --workspace --bench kafka_to_bronze`; TICKLAKE_BENCH_KAFKA (127.0.0.1:9092, kept topics are read again), TICKLAKE_BENCH_RECORDS (10,000,000),
 //! TICKLAKE_BENCH_RUNS (3), TICKLAKE_BENCH_DIR (where the lake goes). One JSON line a run, each run in a process of its own so that peak memory
 //! is the reader's alone, then the median of each variant. Records are dealt out to the partitions evenly.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]

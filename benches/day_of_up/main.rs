@@ -1,6 +1,6 @@
 //! A day of `up` at its defaults with time compressed: what lies in the lake hour by hour, and what is left after the logs are cleaned up.
 //!
-//! `cargo bench -p ticklake --bench day_of_up`; TICKLAKE_BENCH_KAFKA (127.0.0.1:9092), TICKLAKE_BENCH_HOURS (2; 24 is the whole day),
+//! `cargo bench --workspace --bench day_of_up`; TICKLAKE_BENCH_KAFKA (127.0.0.1:9092), TICKLAKE_BENCH_HOURS (2; 24 is the whole day),
 //! TICKLAKE_BENCH_RATE (1,000 trades/s, the default of `up`), TICKLAKE_BENCH_DIR.
 //!
 //! The clock is an argument of every stage, so half a second passes when its work is done: 500 simulated trades go to the broker, ingest itself

@@ -1,7 +1,7 @@
 //! Freshness: from a trade's receive time to the answer of a SQL query that shows it, in bronze and in a one-minute bar, on a date that already
 //! holds 20,000,000 rows. Every role is the binary as it ships, with its default settings.
 //!
-//! `cargo bench -p ticklake --bench freshness`; TICKLAKE_BENCH_KAFKA (127.0.0.1:9092), TICKLAKE_BENCH_ROWS (20,000,000),
+//! `cargo bench --workspace --bench freshness`; TICKLAKE_BENCH_KAFKA (127.0.0.1:9092), TICKLAKE_BENCH_ROWS (20,000,000),
 //! TICKLAKE_BENCH_COMMIT_ROWS (1,000,000, of the prepared bronze commits), TICKLAKE_BENCH_DIR (the prepared lake is kept for the day),
 //! TICKLAKE_BENCH_MODES (up,apart,embedded), TICKLAKE_BENCH_RATE (10,000), TICKLAKE_BENCH_EMBEDDED_RATE (1,000),
 //! TICKLAKE_BENCH_WARMUP_S (20), TICKLAKE_BENCH_SECONDS (60), TICKLAKE_BENCH_PAUSE_MS (50, between two queries of one connection).

@@ -1,6 +1,6 @@
 """One-minute bars of the same files by DuckDB, Polars and chDB, compared bar for bar with ours.
 
-usage: bars.py DIR [RUNS]    DIR as `cargo bench -p ticklake-engine --bench bars` leaves it: silver/trades and bars.parquet
+usage: bars.py DIR [RUNS]    DIR as `cargo bench --workspace --bench bars` leaves it: silver/trades and bars.parquet
 
 Every peer computes the exact answer: open and close by (ts, seq), which no two trades of a symbol share, packed into one 128-bit key where
 that is the peer's quickest way; sums as decimals wide enough to be exact. The peers are spared vwap and avg_price, which ours computes: their
