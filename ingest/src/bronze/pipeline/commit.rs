@@ -106,6 +106,8 @@ impl Commits {
             Moved::ToTarget => return Ok(Settled::Overtaken),
             Moved::Elsewhere => return Ok(Settled::Rewind),
         }
+        // The version that this verdict is about: what lands after it, seen on the way or not, must still stop the commit below.
+        let planned = self.trades.version();
         if !self.is_same_topic(&written).await? {
             return Ok(if self.given_up(flush.epoch) {
                 Settled::Dropped
@@ -118,7 +120,7 @@ impl Commits {
             return Ok(Settled::Dropped);
         }
         failpoint::reach("dead-letters-committed");
-        let settled = self.commit_trades(&written).await?;
+        let settled = self.commit_trades(&written, planned).await?;
         if settled == Settled::Landed {
             failpoint::reach("trades-committed");
             self.report(&written);
@@ -216,7 +218,8 @@ impl Commits {
         }
     }
 
-    async fn commit_trades(&mut self, written: &WrittenFlush) -> Result<Settled> {
+    /// `planned` is the version at which the flush started from where the table stood.
+    async fn commit_trades(&mut self, written: &WrittenFlush, mut planned: u64) -> Result<Settled> {
         let flush = &written.flush;
         let table = self.shared.trades.name().clone();
         let mut backoff = Backoff::default();
@@ -224,7 +227,11 @@ impl Commits {
         let mut reached = Settled::Overtaken;
         loop {
             let txns = positions::txns(&table, &flush.topic, &flush.to);
-            let outcome = self.trades.commit(commit_info::of_flush(written, txns)).await;
+            let commit = Commit {
+                read_version: Some(planned),
+                ..commit_info::of_flush(written, txns)
+            };
+            let outcome = self.trades.commit(commit).await;
             match outcome {
                 Ok(Outcome::Committed { .. }) => return Ok(Settled::Landed),
                 Ok(Outcome::Conflict { version, reason }) => {
@@ -236,7 +243,7 @@ impl Commits {
                         Moved::ToTarget => return Ok(reached),
                         Moved::Elsewhere => return Ok(Settled::Rewind),
                         // Somebody changed the table's metadata, or recorded other partitions: ours stands as before.
-                        Moved::Not => {}
+                        Moved::Not => planned = self.trades.version(),
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Retry => {
@@ -248,7 +255,7 @@ impl Commits {
                     match self.compare(flush) {
                         Moved::ToTarget => return Ok(Settled::Landed),
                         Moved::Elsewhere => return Ok(Settled::Rewind),
-                        Moved::Not => {}
+                        Moved::Not => planned = self.trades.version(),
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -262,10 +269,15 @@ impl Commits {
     /// Records where partitions start. `None` where the run is abandoned.
     async fn record_start(&mut self, start: StartRecord) -> Result<Option<StartOutcome>> {
         let before = recorded(&self.trades, &start.topic);
+        let planned = self.trades.version();
         if !self.lower_dead_letters(&start).await? {
             return Ok(None);
         }
-        let commit = commit_info::of_start(&start.topic, start.txns.clone(), &start.choices);
+        let commit = Commit {
+            // Lowering may have shown what others recorded since the plan was made: that is a conflict all the same.
+            read_version: Some(planned),
+            ..commit_info::of_start(&start.topic, start.txns.clone(), &start.choices)
+        };
         let Some(outcome) = self.commit_positions(commit, true).await? else {
             return Ok(None);
         };
