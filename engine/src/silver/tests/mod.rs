@@ -1,5 +1,6 @@
 //! Silver on a real lake: each guarantee with the input that would break it.
 
+mod bars;
 mod lake;
 mod order;
 mod restart;
@@ -45,6 +46,13 @@ async fn what_breaks_a_rule_is_set_aside_and_the_rest_goes_on() {
             Row {
                 qty: "0.000".into(),
                 ..row(3, "1")
+            },
+        ),
+        (
+            "qty_not_positive",
+            Row {
+                qty: "-0.5".into(),
+                ..row(14, "1")
             },
         ),
         ("price_inexact", row(4, "0.0000000000001")),
@@ -209,6 +217,65 @@ async fn a_contradiction_is_set_aside_also_on_another_date() {
     silver.refresh().await.unwrap();
     assert_eq!(lake.column(&TableName::silver_trades(), "offset").await, ["0"]);
     assert_eq!(lake.column(&TableName::silver_quarantine(), "offset").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_repeat_that_differs_in_any_of_price_qty_side_and_ts_is_set_aside() {
+    let lake = TestLake::new().await;
+    let mut silver = open(&lake).await;
+    lake.land(&[row(1, "100")]).await;
+    silver.refresh().await.unwrap();
+    let differing = [
+        Row {
+            price: "101".into(),
+            ..row(1, "")
+        },
+        Row {
+            qty: "0.6".into(),
+            ..row(1, "100")
+        },
+        Row {
+            side: Some("sell"),
+            ..row(1, "100")
+        },
+        Row {
+            side: None,
+            ..row(1, "100")
+        },
+        Row {
+            ts: T0 + 2,
+            ..row(1, "100")
+        },
+    ];
+    for (offset, repeat) in (50..).zip(&differing) {
+        lake.land(&[Row {
+            offset,
+            ..repeat.clone()
+        }])
+        .await;
+        let report = silver.refresh().await.unwrap();
+        assert_eq!(
+            (report.rows_out, report.quarantined, report.repeats),
+            (0, 1, 0),
+            "{repeat:?}"
+        );
+    }
+    assert_eq!(
+        outcome(&lake).await,
+        (1, vec!["conflicting_repeat".to_owned(); differing.len()])
+    );
+    let mut details = lake.column(&TableName::silver_quarantine(), "detail").await;
+    details
+        .iter_mut()
+        .for_each(|detail| *detail = detail.replace("differs from the trade kept: ", ""));
+    for said in [
+        "price 101, kept 100",
+        "qty 0.6, kept 0.5",
+        "side sell, kept buy",
+        "side unknown, kept buy",
+    ] {
+        assert!(details.iter().any(|detail| detail == said), "{said} in {details:?}");
+    }
 }
 
 #[tokio::test]
