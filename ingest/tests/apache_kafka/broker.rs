@@ -1,14 +1,26 @@
-//! The broker goes away under a running ingest and comes back.
+//! A broker of a test's own, which it may kill and start again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Running, assert_trades_once, lake, options, send_trades};
-
-/// A broker of this test's own, which it may kill.
-struct Broker(tempfile::TempDir);
+pub struct Broker(tempfile::TempDir);
 
 impl Broker {
+    /// The broker, not started yet.
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Starts, or goes on from its log on the same port; returns its address.
+    pub fn start(&self) -> String {
+        self.script("start")
+    }
+
+    /// kill -9.
+    pub fn kill(&self) {
+        self.script("kill");
+    }
+
     fn script(&self, command: &str) -> String {
         let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/services/kafka.sh");
         let output = Command::new("bash")
@@ -24,28 +36,6 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        self.script("kill");
+        self.kill();
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_dies_and_comes_back_costs_nothing() {
-    let broker = Broker(tempfile::tempdir().unwrap());
-    let brokers = broker.script("start");
-    let topic = "trades";
-    crate::topics::create_at(&brokers, topic, 3, &[]).await;
-    let folder = tempfile::tempdir().unwrap();
-    let lake = lake(folder.path());
-    let running = Running::start(&options(&brokers, topic), &lake);
-    send_trades(&brokers, topic, 3, 0..1000);
-    running.until_recorded(1000).await;
-    broker.script("kill");
-    running
-        .until("the broker's absence shows", |status| !status["last_error"].is_null())
-        .await;
-    broker.script("start");
-    send_trades(&brokers, topic, 3, 1000..2000);
-    running.until_recorded(2000).await;
-    running.stop().await;
-    assert_trades_once(&lake, 0..2000).await;
 }

@@ -15,6 +15,8 @@ mod store_faults;
 
 mod broker;
 
+mod outages;
+
 mod instances;
 
 mod kills;
