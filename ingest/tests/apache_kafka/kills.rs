@@ -76,14 +76,47 @@ async fn kill_at_random_moments_loses_and_doubles_nothing() {
         let topic = topic.clone();
         std::thread::spawn(move || send_slowly(&topic, RECORDS, Duration::from_millis(u64::from(kills) * 1000)))
     };
-    for _ in 0..kills {
+    let mut after_commits = 0;
+    for round in 0..kills {
+        let before = newest_version(folder.path()).await;
         let process = Process::start(topic, folder.path(), "", "");
-        // Anything from start-up to many commits.
-        tokio::time::sleep(Duration::from_millis(rand::random_range(100..2000))).await;
+        if round % 2 == 0 {
+            // Any point from the start of the process on.
+            tokio::time::sleep(Duration::from_millis(rand::random_range(50..1500))).await;
+        } else {
+            // Any point from its first commit on, however slow the machine is.
+            let deadline = std::time::Instant::now() + DEADLINE;
+            while newest_version(folder.path()).await == before && !sending.is_finished() {
+                assert!(std::time::Instant::now() < deadline, "a new process never commits");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(0..300))).await;
+        }
         process.kill();
+        after_commits += u32::from(newest_version(folder.path()).await > before);
     }
     sending.join().unwrap();
+    assert!(
+        after_commits >= kills / 3,
+        "only {after_commits} of {kills} kills met a process that had committed something"
+    );
     assert_all_once(folder.path(), topic, RECORDS).await;
+}
+
+/// Of bronze.trades; `None` before there is any.
+async fn newest_version(folder: &std::path::Path) -> Option<u64> {
+    let table = lake(folder).table(&TableName::bronze_trades()).await.ok()?;
+    table.latest_version(None).await.ok()
+}
+
+/// Data files of bronze.trades in the folder, whether the log knows them or not.
+fn files_on_disk(folder: &std::path::Path) -> usize {
+    let table = folder.join("bronze/trades");
+    let partitions = std::fs::read_dir(table).unwrap().map(|entry| entry.unwrap().path());
+    partitions
+        .filter(|path| path.is_dir() && !path.ends_with("_delta_log"))
+        .map(|path| std::fs::read_dir(path).unwrap().count())
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +144,13 @@ async fn kill_between_files_and_commits_loses_and_doubles_nothing() {
         }
     }
     assert_all_once(folder.path(), topic, FEW).await;
+    let table = lake(folder.path()).table(&TableName::bronze_trades()).await.unwrap();
+    let known = table.load(None).await.unwrap().get_file_uris().unwrap().count();
+    let orphans = files_on_disk(folder.path()) - known;
+    assert!(
+        orphans >= 4,
+        "{orphans} files were written and never committed: four kills leave one each"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
