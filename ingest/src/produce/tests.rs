@@ -74,7 +74,11 @@ impl Running {
             }
         };
         let waited = tokio::time::timeout(PATIENCE, reached).await;
-        assert!(waited.is_ok(), "{what}: {}", self.status.snapshot());
+        if waited.is_err() {
+            // The runtime ends only with the delivery thread.
+            self.shutdown.cancel();
+            panic!("{what}: {}", self.status.snapshot());
+        }
     }
 
     async fn end(self) -> ProduceReport {
