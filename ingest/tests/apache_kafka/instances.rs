@@ -113,6 +113,34 @@ async fn instances_share_the_partitions_and_hand_them_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn partitions_added_under_a_group_are_shared_and_read_from_their_first_record() {
+    let topic = &unique("group-growing");
+    create(topic, 2, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let watchful = |name: &str| {
+        let mut options = instance(topic, name);
+        options
+            .kafka
+            .librdkafka
+            .insert("topic.metadata.refresh.interval.ms".to_owned(), "500".to_owned());
+        options
+    };
+    let one = Running::start(&watchful("one"), &lake(folder.path()));
+    let two = Running::start(&watchful("two"), &lake(folder.path()));
+    until("each has one", || owned(&one) == 1 && owned(&two) == 1).await;
+    send_trades(&brokers(), topic, 2, 0..1000);
+    crate::topics::add_partitions(topic, 6).await;
+    // The new partitions hold records before anybody has them.
+    send_trades(&brokers(), topic, 6, 1000..7000);
+    until("each has three", || owned(&one) == 3 && owned(&two) == 3).await;
+    let records = |running: &Running| running.status.snapshot()["records"].as_u64().unwrap();
+    until("all is committed", || records(&one) + records(&two) >= 7000).await;
+    one.stop().await;
+    two.stop().await;
+    assert_trades_once(&lake(folder.path()), 0..7000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_within_the_session_resumes_at_once() {
     let topic = &unique("restart");
     create(topic, 4, &[]).await;

@@ -56,6 +56,14 @@ pub async fn add_partitions(topic: &str, count: usize) {
     for result in admin().create_partitions(&[new], &admin_options()).await.unwrap() {
         result.unwrap();
     }
+    // A producer that learns of fewer refuses what is sent to the others.
+    let admin = admin();
+    until("the partitions are known", || {
+        let metadata = admin.inner().fetch_metadata(Some(topic), DEADLINE).unwrap();
+        let known = metadata.topics().first().map(|known| known.partitions());
+        known.is_some_and(|known| known.len() == count && known.iter().all(|partition| partition.leader() >= 0))
+    })
+    .await;
 }
 
 /// Lets the log of `partition` start at `offset`, as retention does.
