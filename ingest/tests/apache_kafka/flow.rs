@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::producer::Producer;
 use ticklake_ingest::ErrorKind;
 use ticklake_ingest::bronze::{self, BronzeOptions};
+use ticklake_sql::TableName;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Running, assert_trades_once, lake, options, run_to_end, send_trades, unique};
+use crate::support::{
+    DEADLINE, Running, assert_trades_once, held, lake, options, producer, run_to_end, send, send_trades, trade, unique,
+};
 use crate::topics::{brokers, create};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +98,50 @@ async fn two_writers_of_one_table_share_what_neither_doubles() {
     one.stop().await;
     two.stop().await;
     assert_trades_once(&lake, 0..10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_writers_share_dead_letters_and_the_rows_beside_them() {
+    const STEPS: u64 = 40;
+    let topic = &unique("pair-bad");
+    create(topic, 3, &[]).await;
+    let brokers = brokers();
+    let folder = tempfile::tempdir().unwrap();
+    let options = BronzeOptions {
+        commit_age: Duration::from_millis(20),
+        ..options(&brokers, topic)
+    };
+    // Each flush commits twice, and each of the four commits may meet one of the other writer's.
+    let (one, two) = (
+        Running::start(&options, &lake(folder.path())),
+        Running::start(&options, &lake(folder.path())),
+    );
+    let producer = producer(&brokers, &[]);
+    for step in 0..STEPS {
+        for seq in step * 100..(step + 1) * 100 {
+            send(&producer, topic, (seq % 3) as i32, Some(trade(seq).as_bytes()));
+        }
+        for partition in 0..3 {
+            send(&producer, topic, partition, Some(b"no trade"));
+        }
+        producer.flush(DEADLINE).unwrap();
+    }
+    let sum = |key: &str| {
+        let of = |running: &Running| running.status.snapshot()[key].as_u64().unwrap();
+        of(&one) + of(&two)
+    };
+    crate::support::until("all is committed", || {
+        assert!(!one.is_finished() && !two.is_finished(), "a lost race ends nobody");
+        sum("records") >= STEPS * 103
+    })
+    .await;
+    assert!(sum("conflicts") > 0, "the race never happened");
+    one.stop().await;
+    two.stop().await;
+    let lake = lake(folder.path());
+    assert_trades_once(&lake, 0..STEPS * 100).await;
+    let dead = held(&lake, &TableName::bronze_dead_letters()).await;
+    assert_eq!((dead.rows() as u64, dead.doubles()), (STEPS * 3, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
