@@ -1,5 +1,7 @@
 //! kill -9 at random moments and at the worst ones, while records flow. `TICKLAKE_KILLS` sets how many (10).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rdkafka::producer::Producer;
@@ -20,10 +22,9 @@ fn kills() -> u32 {
         .map_or(10, |text| text.parse().expect("TICKLAKE_KILLS is a number"))
 }
 
-/// Sends all records, at a pace that the kills fit into.
-fn send_slowly(topic: &str, records: u64, over: Duration) {
+/// Sends all records, no more of them at any time than the share that `may_be_sent` allows.
+fn send_slowly(topic: &str, records: u64, may_be_sent: impl Fn() -> f64) {
     let producer = producer(&brokers(), &[]);
-    let began = std::time::Instant::now();
     for seq in 0..records {
         let value = if seq % BAD_EVERY == 0 {
             format!("bad {seq}")
@@ -36,10 +37,8 @@ fn send_slowly(topic: &str, records: u64, over: Duration) {
             (seq % PARTITIONS as u64) as i32,
             Some(value.as_bytes()),
         );
-        if seq % 5000 == 0 {
-            producer.poll(Duration::ZERO);
-            let due = over.mul_f64(seq as f64 / records as f64);
-            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        while seq % 1000 == 0 && seq as f64 > may_be_sent() * records as f64 {
+            producer.poll(Duration::from_millis(5));
         }
     }
     producer.flush(DEADLINE).unwrap();
@@ -72,9 +71,12 @@ async fn kill_at_random_moments_loses_and_doubles_nothing() {
     create(topic, PARTITIONS, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let kills = kills();
+    // Each kill releases the records that the next process finds new.
+    let killed = Arc::new(AtomicU32::new(0));
     let sending = {
-        let topic = topic.clone();
-        std::thread::spawn(move || send_slowly(&topic, RECORDS, Duration::from_millis(u64::from(kills) * 1000)))
+        let (topic, killed) = (topic.clone(), killed.clone());
+        let released = move || f64::from(killed.load(Ordering::SeqCst) + 1) / f64::from(kills);
+        std::thread::spawn(move || send_slowly(&topic, RECORDS, released))
     };
     let mut after_commits = 0;
     for round in 0..kills {
@@ -86,13 +88,14 @@ async fn kill_at_random_moments_loses_and_doubles_nothing() {
         } else {
             // Any point from its first commit on, however slow the machine is.
             let deadline = std::time::Instant::now() + DEADLINE;
-            while newest_version(folder.path()).await == before && !sending.is_finished() {
+            while newest_version(folder.path()).await == before {
                 assert!(std::time::Instant::now() < deadline, "a new process never commits");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             tokio::time::sleep(Duration::from_millis(rand::random_range(0..300))).await;
         }
         process.kill();
+        killed.fetch_add(1, Ordering::SeqCst);
         after_commits += u32::from(newest_version(folder.path()).await > before);
     }
     sending.join().unwrap();
@@ -125,7 +128,7 @@ async fn kill_between_files_and_commits_loses_and_doubles_nothing() {
     create(topic, PARTITIONS, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     const FEW: u64 = 200_000;
-    send_slowly(topic, FEW, Duration::ZERO);
+    send_slowly(topic, FEW, || 1.0);
     for failpoint in [
         "files-written",
         "dead-letters-committed",
@@ -161,7 +164,8 @@ async fn killed_and_drained_instances_of_a_group_lose_and_double_nothing() {
     const FEW: u64 = 300_000;
     let sending = {
         let topic = topic.clone();
-        std::thread::spawn(move || send_slowly(&topic, FEW, Duration::from_secs(10)))
+        let began = std::time::Instant::now();
+        std::thread::spawn(move || send_slowly(&topic, FEW, || began.elapsed().as_secs_f64() / 10.0))
     };
     let steady = Process::start(topic, folder.path(), "steady", "");
     for round in 0..4 {
