@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::StreamExt;
+use object_store::ObjectStore;
 use rdkafka::producer::Producer;
 use ticklake_sql::TableName;
 
@@ -43,6 +45,35 @@ async fn refused_writes_are_retried_and_visible_until_the_store_recovers() {
         .await;
     running.stop().await;
     assert_trades_once(&lake, 0..2000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_did_not_land_is_tried_again_with_the_same_files() {
+    let topic = &unique("not-landed");
+    create(topic, 2, &[]).await;
+    let brokers = brokers();
+    let store = Arc::<FlakyStore>::default();
+    let lake = store.lake();
+    let running = Running::start(&options(&brokers, topic), &lake);
+    send_trades(&brokers, topic, 2, 0..100);
+    running.until_recorded(100).await;
+    for step in 1..=5u64 {
+        store.refuse_commits.store(2, Ordering::SeqCst);
+        send_trades(&brokers, topic, 2, step * 100..(step + 1) * 100);
+        running.until_recorded((step + 1) * 100).await;
+    }
+    assert!(running.status.snapshot()["retries"].as_u64().unwrap() >= 8);
+    let report = running.stop().await;
+    assert_trades_once(&lake, 0..600).await;
+    let written = lake
+        .object_store()
+        .list(Some(&"bronze/trades".into()))
+        .collect::<Vec<_>>()
+        .await;
+    let files = written
+        .iter()
+        .filter(|file| file.as_ref().unwrap().location.as_ref().ends_with(".parquet"));
+    assert_eq!(files.count() as u64, report.files, "no file was written twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]

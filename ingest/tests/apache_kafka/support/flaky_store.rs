@@ -1,4 +1,4 @@
-//! An object store in memory that can refuse writes for a while, or lose the answer of a write that landed.
+//! An object store in memory that can refuse writes for a while, refuse log entries alone, or lose the answer of a write that landed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use ticklake_sql::{Clock, Lake, LakeOptions};
 pub struct FlakyStore {
     inner: InMemory,
     pub refuse: AtomicBool,
+    /// So many puts under `_delta_log` are refused, where data files pass.
+    pub refuse_commits: AtomicU32,
     /// So many puts under `_delta_log` land and answer with an error.
     pub lose_answers: AtomicU32,
     pub lost: AtomicU32,
@@ -53,15 +55,16 @@ impl fmt::Display for FlakyStore {
 impl ObjectStore for FlakyStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.check()?;
-        let result = self.inner.put_opts(location, payload, options).await?;
         let is_commit = location.as_ref().contains("_delta_log/") && location.as_ref().ends_with(".json");
-        let lose = |left: u32| left.checked_sub(1);
-        if is_commit
-            && self
-                .lose_answers
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose)
-                .is_ok()
-        {
+        let one_of = |count: &AtomicU32| {
+            let less = |left: u32| left.checked_sub(1);
+            is_commit && count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+        };
+        if one_of(&self.refuse_commits) {
+            return Err(failed("commits are refused"));
+        }
+        let result = self.inner.put_opts(location, payload, options).await?;
+        if one_of(&self.lose_answers) {
             self.lost.fetch_add(1, Ordering::SeqCst);
             return Err(failed("the answer was lost"));
         }
