@@ -5,8 +5,12 @@
 mod broker;
 mod configuration;
 mod lake;
+#[cfg(feature = "services")]
+mod outages;
 mod process;
 mod replay;
 mod roles;
+#[cfg(feature = "services")]
+mod service;
 mod star;
 mod up;
