@@ -21,6 +21,8 @@ mod statement;
 mod wire;
 mod xdbc;
 
+mod bounds;
+mod dropped;
 mod engine;
 mod limits;
 mod plan;

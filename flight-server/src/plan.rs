@@ -1,7 +1,5 @@
 //! From text to a read-only logical plan. Whatever could change the lake, the session or the host is refused here.
 
-use std::ops::ControlFlow;
-
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ScalarValue, TableReference};
@@ -10,13 +8,13 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::{DFParserBuilder, Statement as DFStatement};
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::{Statement as SqlStatement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use ticklake_sql::TableName;
+use ticklake_sql::{TableName, tables};
 
 use crate::error::{Error, Result};
-use crate::placeholders;
 use crate::schemas::{CATALOG, DEFAULT_SCHEMA};
+use crate::{bounds, dropped, placeholders};
 
 /// Nesting of expressions and subqueries.
 const RECURSION_LIMIT: usize = 50;
@@ -42,10 +40,12 @@ pub fn parse(sql: &str, max_bytes: usize) -> Result<Parsed> {
             sql.len()
         )));
     }
+    bounds::check_depth(sql)?;
     let numbered = placeholders::number(sql)?;
     let statement = one_statement(&numbered.sql)?;
     refuse_writes(&statement)?;
-    refuse_table_modifiers(&statement)?;
+    dropped::refuse(&statement)?;
+    bounds::check_scans(&statement)?;
     let (references, _ctes) = resolve_table_references(&statement, true)?;
     let mut parsed = Parsed {
         lists_tables: !reads_rows(&statement),
@@ -69,7 +69,7 @@ impl Parsed {
             return;
         }
         match TableName::parse(&format!("{}.{}", resolved.schema, resolved.table)) {
-            Ok(name) if resolved.catalog.as_ref() == CATALOG => self.tables.push(name),
+            Ok(name) if resolved.catalog.as_ref() == CATALOG && tables::spec(&name).is_ok() => self.tables.push(name),
             _ => self.others.push(reference.to_string()),
         }
     }
@@ -133,55 +133,6 @@ fn reads_rows(statement: &DFStatement) -> bool {
         DFStatement::Statement(statement) => matches!(statement.as_ref(), SqlStatement::Query(_)),
         DFStatement::Explain(explain) => reads_rows(&explain.statement),
         _ => false,
-    }
-}
-
-/// The planner drops `VERSION AS OF`, TABLESAMPLE and hints without a word; other rows than asked for are no answer.
-fn refuse_table_modifiers(statement: &DFStatement) -> Result<()> {
-    let found = match statement {
-        DFStatement::Statement(statement) => statement.visit(&mut Modifiers),
-        DFStatement::Explain(explain) => return refuse_table_modifiers(&explain.statement),
-        _ => ControlFlow::Continue(()),
-    };
-    match found {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-struct Modifiers;
-
-impl Visitor for Modifiers {
-    type Break = Error;
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
-        let TableFactor::Table {
-            name,
-            version,
-            sample,
-            with_hints,
-            partitions,
-            json_path,
-            index_hints,
-            ..
-        } = factor
-        else {
-            return ControlFlow::Continue(());
-        };
-        let what = if version.is_some() {
-            "a version"
-        } else if sample.is_some() {
-            "TABLESAMPLE"
-        } else if !with_hints.is_empty() || !index_hints.is_empty() {
-            "hints"
-        } else if !partitions.is_empty() || json_path.is_some() {
-            "a partition or path"
-        } else {
-            return ControlFlow::Continue(());
-        };
-        ControlFlow::Break(Error::Unsupported(format!(
-            "table {name}: {what} in a table reference is not supported"
-        )))
     }
 }
 
@@ -338,36 +289,14 @@ mod tests {
 
     #[test]
     fn table_references_are_told_apart() {
-        let p =
-            parsed("WITH c AS (SELECT 1) SELECT * FROM c, gold.a, b, ticklake.silver.d, other.x.y, \"/etc/passwd\"")
-                .unwrap();
+        let sql = "WITH c AS (SELECT 1) SELECT * FROM c, gold.ohlcv_1m, ohlcv_5m, ticklake.silver.trades, other.x.y, \"/etc/passwd\", gold.nope";
+        let p = parsed(sql).unwrap();
         let mut names: Vec<_> = p.tables.iter().map(ToString::to_string).collect();
         names.sort();
-        assert_eq!(names, ["gold.a", "gold.b", "silver.d"]);
-        assert_eq!(p.others.len(), 2);
+        assert_eq!(names, ["gold.ohlcv_1m", "gold.ohlcv_5m", "silver.trades"]);
+        assert_eq!(p.others.len(), 3);
         assert!(!p.lists_tables);
         assert!(parsed("SELECT * FROM information_schema.tables").unwrap().lists_tables);
         assert!(parsed("SHOW TABLES").unwrap().lists_tables);
-    }
-
-    #[test]
-    fn versions_and_samples_are_refused() {
-        for sql in [
-            "SELECT * FROM gold.a TABLESAMPLE (10 PERCENT)",
-            "SELECT * FROM (SELECT * FROM gold.a TABLESAMPLE BERNOULLI (10))",
-            "EXPLAIN SELECT * FROM gold.a TABLESAMPLE (10 PERCENT)",
-        ] {
-            let refused = parsed(sql).expect_err(sql);
-            assert!(
-                matches!(refused, Error::Unsupported(_) | Error::Syntax(_)),
-                "{sql}: {refused}"
-            );
-        }
-        for sql in [
-            "SELECT * FROM gold.a FOR SYSTEM_TIME AS OF '2020-01-01'",
-            "SELECT * FROM gold.a VERSION AS OF 3",
-        ] {
-            assert!(parsed(sql).is_err(), "{sql}");
-        }
     }
 }

@@ -25,6 +25,8 @@ use crate::wire::Wire;
 const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// Dead peers are noticed within two of these.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Address space, not memory: trees of statements and plans are walked by recursion (`bounds` says how deep).
+const QUERY_STACK_BYTES: usize = 64 << 20;
 /// Calls of one connection at once.
 const MAX_STREAMS: u32 = 256;
 
@@ -118,7 +120,10 @@ struct QueryRuntime(Option<Runtime>);
 impl QueryRuntime {
     fn new(threads: usize) -> Result<Self> {
         let mut builder = Builder::new_multi_thread();
-        builder.thread_name("ticklake-query").enable_all();
+        builder
+            .thread_name("ticklake-query")
+            .thread_stack_size(QUERY_STACK_BYTES)
+            .enable_all();
         if threads > 0 {
             builder.worker_threads(threads);
         }

@@ -71,6 +71,16 @@ async fn what_is_no_reading_query_is_refused() {
             Code::Unimplemented,
             "TABLESAMPLE",
         ),
+        (
+            "SELECT * FROM gold.ohlcv_1m PREWHERE trade_count = 1",
+            Code::Unimplemented,
+            "PREWHERE",
+        ),
+        (
+            "SELECT symbol, count(*) FROM gold.ohlcv_1m GROUP BY symbol WITH ROLLUP",
+            Code::Unimplemented,
+            "ROLLUP",
+        ),
         ("SELECT ?", Code::InvalidArgument, "takes 1 values"),
     ] {
         let refused = query(&mut client, sql).await.expect_err(sql);
@@ -199,4 +209,39 @@ async fn an_open_address_needs_a_word() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn what_would_exhaust_the_planner_is_refused() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let mut doubling = "WITH c0 AS (SELECT * FROM gold.ohlcv_1m)".to_owned();
+    for i in 1..30 {
+        doubling += &format!(", c{i} AS (SELECT x.* FROM c{0} x, c{0} y)", i - 1);
+    }
+    doubling += " SELECT count(*) FROM c29";
+    for sql in [
+        format!("SELECT 1{}", " + 1".repeat(200_000)),
+        format!("SELECT 1{}", " OR true".repeat(100_000)),
+        format!("SELECT 1{}", "::INT".repeat(150_000)),
+        format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(40_000)),
+        format!("SELECT {}1{}", "(".repeat(200_000), ")".repeat(200_000)),
+        format!("SELECT {}1", "- ".repeat(200_000)),
+        format!("SELECT {}1", "NOT ".repeat(200_000)),
+        format!("SELECT '{}'", "x".repeat(2 << 20)),
+        doubling,
+    ] {
+        let refused = query(&mut client, &sql).await.expect_err(&sql[..40]);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{}: {refused:?}", &sql[..40]);
+    }
+    // As deep as is let through.
+    let deep = format!("SELECT CAST(1{} AS BIGINT)", " + trade_count * 0".repeat(1_900));
+    assert_eq!(
+        number(&mut client, &format!("{deep} FROM gold.ohlcv_1m LIMIT 1")).await,
+        1
+    );
+    let wide = format!("SELECT count(*) FROM (SELECT 1{}) x", " UNION ALL SELECT 1".repeat(500));
+    assert_eq!(number(&mut client, &wide).await, 501);
+    server.stop().await;
 }
