@@ -3,6 +3,7 @@
 //! Queries run on a runtime of their own: a query that computes for long must not keep the network from answering.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, Result};
 use crate::limits::{Admission, runtime_env};
@@ -23,7 +25,7 @@ use crate::output;
 use crate::plan::{self, Parsed};
 use crate::plan_cache::PlanCache;
 use crate::profile::Profile;
-use crate::runs::{optimized, runs};
+use crate::runs::{Runs, optimized};
 use crate::scan::STORE_URL;
 use crate::schemas::{CATALOG, Catalogs, DEFAULT_SCHEMA, PinnedCatalog};
 use crate::snapshot::Snapshots;
@@ -49,6 +51,7 @@ pub struct Engine {
 /// A statement planned against pinned versions; parameters still open.
 #[derive(Debug)]
 pub struct Planned {
+    pub parsed: Arc<Parsed>,
     pub state: SessionState,
     pub plan: LogicalPlan,
     /// Where it is the same at every execution.
@@ -56,6 +59,14 @@ pub struct Planned {
     pub parameter_types: Vec<Option<DataType>>,
     pub versions: BTreeMap<String, u64>,
     committed_ms: BTreeMap<String, i64>,
+}
+
+/// What CreatePreparedStatement tells about a statement.
+pub struct Prepared {
+    /// With `$n` placeholders.
+    pub sql: String,
+    pub schema: SchemaRef,
+    pub parameter_types: Vec<Option<DataType>>,
 }
 
 /// What GetFlightInfo tells about a statement.
@@ -92,25 +103,21 @@ impl Engine {
         })
     }
 
-    /// Parses and plans `sql` against `versions`, or the newest ones where none are given.
-    pub async fn plan(
-        self: &Arc<Self>,
-        sql: &str,
-        versions: Option<BTreeMap<String, u64>>,
-    ) -> Result<(Parsed, Arc<Planned>)> {
-        let engine = self.clone();
-        let sql = sql.to_owned();
-        let task = self.queries.spawn(async move {
-            let parsed = plan::parse(&sql, engine.options.max_statement_bytes)?;
-            let planned = engine.plan_parsed(&parsed, versions).await?;
-            Ok((parsed, planned))
-        });
+    /// Runs `work` where queries compute; it ends with the caller. Trees of statements and plans are also dropped there,
+    /// where stacks are deep enough for them.
+    async fn compute<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let task = AbortOnDropHandle::new(self.queries.spawn(work));
         task.await
             .map_err(|e| Error::Internal(format!("planning ended: {e}")))?
     }
 
-    async fn plan_parsed(&self, parsed: &Parsed, versions: Option<BTreeMap<String, u64>>) -> Result<Arc<Planned>> {
-        let (pinned, missing) = self.pin(parsed, versions).await?;
+    /// Parses and plans `sql` against `versions`, or the newest ones where none are given.
+    async fn plan(&self, sql: &str, versions: Option<BTreeMap<String, u64>>) -> Result<Arc<Planned>> {
+        let parsed = match self.plans.parsed(sql) {
+            Some(parsed) => parsed,
+            None => Arc::new(plan::parse(sql, self.options.max_statement_bytes)?),
+        };
+        let (pinned, missing) = self.pin(&parsed, versions).await?;
         let versions: BTreeMap<_, _> = pinned.iter().map(|v| (v.name().to_string(), v.version())).collect();
         // A list of tables is not pinned by any version: it is planned anew.
         let cacheable = !parsed.lists_tables && missing.is_empty();
@@ -127,10 +134,11 @@ impl Engine {
             Vec::new()
         };
         let state = self.session(tables.into_iter().chain(pinned));
-        let plan = plan::plan(&state, parsed, &missing).await?;
+        let plan = plan::plan(&state, &parsed, &missing).await?;
         let parameter_types = plan::parameter_types(&plan, parsed.parameters)?;
         let optimized = if cacheable { optimized(&state, &plan) } else { None };
         let planned = Arc::new(Planned {
+            parsed,
             state,
             optimized,
             plan,
@@ -139,7 +147,7 @@ impl Engine {
             committed_ms,
         });
         if cacheable {
-            self.plans.put(&parsed.sql, planned.clone());
+            self.plans.put(planned.clone());
         }
         Ok(planned)
     }
@@ -160,7 +168,7 @@ impl Engine {
             };
             match found {
                 Ok(version) => pinned.push(version),
-                Err(Error::NotFound(_) | Error::Config(_)) if wanted.is_none() => missing.push(name.to_string()),
+                Err(Error::NotFound(_)) if wanted.is_none() => missing.push(name.to_string()),
                 Err(error) => return Err(error),
             }
         }
@@ -173,23 +181,40 @@ impl Engine {
         state
     }
 
-    /// Plans `claims` (SQL and bound values) for `user` and seals the ticket that runs it.
-    pub async fn describe(self: &Arc<Self>, mut claims: Claims, profile: Profile) -> Result<Described> {
-        let (parsed, planned) = self.plan(&claims.sql, None).await?;
-        let (_, schema) = runs(&planned, &parsed, claims.parameters.as_deref())?;
-        let schema = output::schema(&schema, profile);
-        claims.query_id = uuid::Uuid::new_v4().to_string();
-        claims.sql = parsed.sql;
-        claims.versions = planned.versions.clone();
-        claims.profile = profile.to_code();
-        claims.schema_fingerprint = fingerprint(&schema);
-        let app_metadata = self.app_metadata(&claims.query_id, &planned);
-        let ticket = self.signer.seal(Kind::Ticket, claims, self.options.ticket_lifetime);
-        Ok(Described {
-            schema,
-            ticket,
-            app_metadata,
+    pub async fn prepare(self: &Arc<Self>, sql: String, profile: Profile) -> Result<Prepared> {
+        let engine = self.clone();
+        self.compute(async move {
+            let planned = engine.plan(&sql, None).await?;
+            Ok(Prepared {
+                sql: planned.parsed.sql.clone(),
+                schema: output::schema(planned.plan.schema().as_arrow(), profile),
+                parameter_types: planned.parameter_types.clone(),
+            })
         })
+        .await
+    }
+
+    /// Plans `claims` (SQL and bound values) and seals the ticket that runs it.
+    pub async fn describe(self: &Arc<Self>, mut claims: Claims, profile: Profile) -> Result<Described> {
+        let engine = self.clone();
+        self.compute(async move {
+            let planned = engine.plan(&claims.sql, None).await?;
+            let (_, schema) = Runs::new(planned.clone(), claims.parameters.as_deref())?;
+            let schema = output::schema(&schema, profile);
+            claims.query_id = uuid::Uuid::new_v4().to_string();
+            claims.sql = planned.parsed.sql.clone();
+            claims.versions = planned.versions.clone();
+            claims.profile = profile.to_code();
+            claims.schema_fingerprint = fingerprint(&schema);
+            let app_metadata = engine.app_metadata(&claims.query_id, &planned);
+            let ticket = engine.signer.seal(Kind::Ticket, claims, engine.options.ticket_lifetime);
+            Ok(Described {
+                schema,
+                ticket,
+                app_metadata,
+            })
+        })
+        .await
     }
 
     fn app_metadata(&self, query_id: &str, planned: &Planned) -> Bytes {
@@ -211,33 +236,37 @@ impl Engine {
         let profile = Profile::from_code(claims.profile)?;
         self.status.query_started();
         let slot = self.admission.enter(deadline).await?;
-        let (parsed, planned) = self.plan(&claims.sql, Some(claims.versions.clone())).await?;
-        let (runs, schema) = runs(&planned, &parsed, claims.parameters.as_deref())?;
-        let schema = output::schema(&schema, profile);
-        if fingerprint(&schema) != claims.schema_fingerprint {
-            return Err(Error::Ticket(
-                "the result has another schema by now; run the query again".into(),
-            ));
-        }
-        let cancel = self.shutdown.child_token();
-        let query = stream::Query {
-            engine: self.clone(),
-            query_id: claims.query_id.clone(),
-            state: planned.state.clone(),
-            runs,
-            schema,
-            slot,
-            deadline,
-            limit,
-            max_rows: self.options.max_rows,
-            cancel: cancel.clone(),
-        };
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(claims.query_id, cancel);
-        let versions = serde_json::json!(planned.versions).to_string();
-        Ok(stream::start(query, &self.queries, versions))
+        let engine = self.clone();
+        self.compute(async move {
+            let planned = engine.plan(&claims.sql, Some(claims.versions)).await?;
+            let versions = serde_json::json!(planned.versions).to_string();
+            let (runs, schema) = Runs::new(planned, claims.parameters.as_deref())?;
+            let schema = output::schema(&schema, profile);
+            if fingerprint(&schema) != claims.schema_fingerprint {
+                return Err(Error::Ticket(
+                    "the result has another schema by now; run the query again".into(),
+                ));
+            }
+            let cancel = engine.shutdown.child_token();
+            engine
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(claims.query_id.clone(), cancel.clone());
+            let query = stream::Query {
+                query_id: claims.query_id,
+                runs,
+                schema,
+                slot,
+                deadline,
+                limit,
+                max_rows: engine.options.max_rows,
+                cancel,
+                engine: engine.clone(),
+            };
+            Ok(stream::start(query, &engine.queries, versions))
+        })
+        .await
     }
 
     pub(crate) fn finished(&self, query_id: &str) {

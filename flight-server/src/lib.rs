@@ -24,6 +24,7 @@ mod xdbc;
 mod bounds;
 mod dropped;
 mod engine;
+mod frames;
 mod limits;
 mod plan;
 mod plan_cache;

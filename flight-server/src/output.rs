@@ -27,17 +27,17 @@ pub fn schema(schema: &Schema, profile: Profile) -> SchemaRef {
 
 /// The type that `from` becomes under `profile`.
 pub fn data_type(from: &DataType, profile: Profile) -> DataType {
+    if let DataType::Dictionary(_, value) = from {
+        // Sent as its values under every profile.
+        return data_type(value, profile);
+    }
     if profile.types == Types::Arrow {
-        return match (from, profile.timestamps) {
-            (DataType::Timestamp(_, _), t) if t != Timestamps::Unchanged => timestamp(from, t),
-            _ => from.clone(),
-        };
+        return as_the_engine_has_it(from, profile);
     }
     let grafana = profile.types == Types::Grafana;
     match from {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        DataType::Dictionary(_, value) => data_type(value, profile),
         DataType::RunEndEncoded(_, values) => data_type(values.data_type(), profile),
         DataType::Decimal32(_, _)
         | DataType::Decimal64(_, _)
@@ -51,10 +51,27 @@ pub fn data_type(from: &DataType, profile: Profile) -> DataType {
         DataType::Decimal256(p, s) if *p <= DECIMAL128_MAX_PRECISION => DataType::Decimal128(*p, *s),
         DataType::Float16 => DataType::Float32,
         DataType::Date32 | DataType::Date64 if grafana => DataType::Timestamp(TimeUnit::Nanosecond, None),
-        DataType::Timestamp(_, _) => timestamp(from, profile.timestamps),
-        DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
+        DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
             DataType::List(nested(item, profile))
         }
+        other => with_nested(other, profile),
+    }
+}
+
+fn as_the_engine_has_it(from: &DataType, profile: Profile) -> DataType {
+    match from {
+        DataType::LargeList(item) => DataType::LargeList(nested(item, profile)),
+        DataType::ListView(item) => DataType::ListView(nested(item, profile)),
+        DataType::LargeListView(item) => DataType::LargeListView(nested(item, profile)),
+        other => with_nested(other, profile),
+    }
+}
+
+/// `from` with what is inside it, or its unit, as `profile` wants them.
+fn with_nested(from: &DataType, profile: Profile) -> DataType {
+    match from {
+        DataType::Timestamp(_, _) => timestamp(from, profile.timestamps),
+        DataType::List(item) => DataType::List(nested(item, profile)),
         DataType::FixedSizeList(item, n) => DataType::FixedSizeList(nested(item, profile), *n),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| nested(f, profile)).collect()),
         DataType::Map(entries, sorted) => DataType::Map(map_entries(entries, profile), *sorted),
@@ -153,7 +170,9 @@ mod tests {
         let check = |from: DataType, profile, to: DataType| assert_eq!(data_type(&from, profile), to, "{from:?}");
         let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8View));
         check(dictionary.clone(), STRICT, DataType::Utf8);
-        check(dictionary.clone(), ARROW, dictionary);
+        check(dictionary, ARROW, DataType::Utf8View);
+        let large = DataType::LargeList(Arc::new(Field::new("item", DataType::LargeUtf8, true)));
+        check(large.clone(), ARROW, large);
         check(DataType::BinaryView, STRICT, DataType::Binary);
         check(DataType::Decimal64(10, 2), STRICT, DataType::Decimal128(10, 2));
         check(DataType::Decimal256(70, 2), STRICT, DataType::Decimal256(70, 2));

@@ -4,45 +4,52 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::Planned;
+use crate::plan::Parsed;
 
 /// Enough for the statements of a few dashboards; a plan holds its versions' file lists.
 const MAX_PLANS: usize = 128;
+/// Versions of one statement: older ones are rarely asked for again.
+const MAX_VERSIONS: usize = 4;
 /// Longer statements are planned each time.
 const MAX_SQL_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 pub struct PlanCache {
     /// Most recently used last.
-    plans: Mutex<VecDeque<(String, Arc<Planned>)>>,
+    plans: Mutex<VecDeque<Arc<Planned>>>,
 }
 
 impl PlanCache {
+    /// `sql` as it was parsed for a plan of any version.
+    pub fn parsed(&self, sql: &str) -> Option<Arc<Parsed>> {
+        let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.iter().rfind(|p| p.parsed.sql == sql).map(|p| p.parsed.clone())
+    }
+
     pub fn get(&self, sql: &str, versions: &BTreeMap<String, u64>) -> Option<Arc<Planned>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let at = plans
             .iter()
-            .rposition(|(text, planned)| text == sql && planned.versions == *versions)?;
+            .rposition(|planned| planned.parsed.sql == sql && planned.versions == *versions)?;
         let found = plans.remove(at)?;
-        let planned = found.1.clone();
-        plans.push_back(found);
-        Some(planned)
+        plans.push_back(found.clone());
+        Some(found)
     }
 
-    pub fn put(&self, sql: &str, planned: Arc<Planned>) {
-        if sql.len() > MAX_SQL_BYTES {
+    pub fn put(&self, planned: Arc<Planned>) {
+        if planned.parsed.sql.len() > MAX_SQL_BYTES {
             return;
         }
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        // Older versions of the same statement are rarely asked for again.
-        let same = |(text, _): &&(String, Arc<Planned>)| text == sql;
-        if plans.iter().filter(same).count() >= 4
-            && let Some(at) = plans.iter().position(|(text, _)| text == sql)
+        let same = |other: &Arc<Planned>| other.parsed.sql == planned.parsed.sql;
+        if plans.iter().filter(|p| same(p)).count() >= MAX_VERSIONS
+            && let Some(at) = plans.iter().position(same)
         {
             plans.remove(at);
         }
         if plans.len() == MAX_PLANS {
             plans.pop_front();
         }
-        plans.push_back((sql.to_owned(), planned));
+        plans.push_back(planned);
     }
 }

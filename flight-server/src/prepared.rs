@@ -20,7 +20,7 @@ use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::service::Service;
 use crate::ticket::{Claims, Kind};
-use crate::{output, parameters, statement};
+use crate::{parameters, statement};
 
 /// What one DoPut of values may hold in memory.
 const MAX_PARAMETER_BYTES: usize = 32 << 20;
@@ -31,12 +31,11 @@ pub async fn create(
     request: Request<Action>,
 ) -> Result<ActionCreatePreparedStatementResult> {
     let caller = Caller::of(&request)?;
-    let (parsed, planned) = service.engine.plan(&query.query, None).await?;
-    let dataset = output::schema(planned.plan.schema().as_arrow(), caller.profile);
+    let prepared = service.engine.prepare(query.query, caller.profile).await?;
     let claims = Claims {
         user: caller.user,
-        sql: parsed.sql,
-        parameter_count: u32::try_from(parsed.parameters).unwrap_or(u32::MAX),
+        sql: prepared.sql,
+        parameter_count: u32::try_from(prepared.parameter_types.len()).unwrap_or(u32::MAX),
         ..Default::default()
     };
     Ok(ActionCreatePreparedStatementResult {
@@ -45,8 +44,8 @@ pub async fn create(
             claims,
             service.engine.options.ticket_lifetime,
         ),
-        dataset_schema: ipc(&dataset)?,
-        parameter_schema: ipc(&parameters::schema(&planned.parameter_types))?,
+        dataset_schema: ipc(&prepared.schema)?,
+        parameter_schema: ipc(&parameters::schema(&prepared.parameter_types))?,
     })
 }
 

@@ -1,8 +1,9 @@
-//! What one execution runs: a plan for each row of bound values.
+//! What one execution runs: a plan for each row of bound values, made when its turn comes.
 //!
 //! Where every value has just the type that the plan expects, the optimized plan of the statement is reused and only its
 //! placeholders are filled in: optimizing is most of the cost of a small query.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
@@ -12,54 +13,79 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 
 use crate::engine::Planned;
 use crate::error::{Error, Result};
 use crate::parameters;
-use crate::plan::{self, Parsed};
+use crate::plan;
 
-#[derive(Debug, Clone)]
-pub struct Run {
+#[derive(Debug)]
+struct Run {
     plan: LogicalPlan,
     optimized: bool,
 }
 
-impl Run {
-    pub async fn physical(&self, state: &SessionState) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(if self.optimized {
-            state.query_planner().create_physical_plan(&self.plan, state).await?
-        } else {
-            state.create_physical_plan(&self.plan).await?
-        })
-    }
+/// The runs of a statement, one a row of values, one in all where it takes none.
+#[derive(Debug)]
+pub struct Runs {
+    planned: Arc<Planned>,
+    first: Option<Run>,
+    /// Those after the first, in the types that the plan expects.
+    rows: VecDeque<Vec<ScalarValue>>,
 }
 
-/// The runs of `parsed` with the rows of `values`, one in all where it takes none, and the schema that they have.
-pub fn runs(planned: &Planned, parsed: &Parsed, values: Option<&[u8]>) -> Result<(Vec<Run>, Schema)> {
-    let rows = match (parsed.parameters, values) {
-        (0, _) => vec![Vec::new()],
-        (count, Some(values)) => parameters::rows(&parameters::decode(values)?, count)?,
-        (count, None) => {
-            return Err(Error::Parameter(format!(
-                "the statement takes {count} values, none were bound"
-            )));
-        }
-    };
-    let runs = rows.iter().map(|row| run(planned, row)).collect::<Result<Vec<_>>>()?;
-    match runs.first() {
-        Some(Run { optimized: false, plan }) => {
-            let schema = plan.schema().as_arrow().clone();
-            Ok((runs, schema))
-        }
+impl Runs {
+    /// The runs of `planned` with the rows of `values`, and the schema that their one result has.
+    pub fn new(planned: Arc<Planned>, values: Option<&[u8]>) -> Result<(Self, Schema)> {
+        let rows = match (planned.parsed.parameters, values) {
+            (0, _) => vec![Vec::new()],
+            (count, Some(values)) => parameters::rows(&parameters::decode(values)?, count)?,
+            (count, None) => {
+                return Err(Error::Parameter(format!(
+                    "the statement takes {count} values, none were bound"
+                )));
+            }
+        };
+        let mut rows = rows
+            .iter()
+            .map(|row| parameters::fit(row, &planned.parameter_types))
+            .collect::<Result<VecDeque<_>>>()?;
+        let Some(row) = rows.pop_front() else {
+            return Err(Error::Parameter("no row of values was bound".into()));
+        };
+        let first = run(&planned, row)?;
         // Optimizing may change what a schema says of nullability; the statement's own is what was announced.
-        Some(_) => Ok((runs, planned.plan.schema().as_arrow().clone())),
-        None => Err(Error::Parameter("no row of values was bound".into())),
+        let plan = if first.optimized { &planned.plan } else { &first.plan };
+        let schema = plan.schema().as_arrow().clone();
+        let first = Some(first);
+        Ok((Self { planned, first, rows }, schema))
+    }
+
+    /// Starts the next one; None after the last.
+    pub async fn start_next(&mut self) -> Result<Option<SendableRecordBatchStream>> {
+        let run = match self.first.take() {
+            Some(first) => first,
+            None => match self.rows.pop_front() {
+                Some(row) => run(&self.planned, row)?,
+                None => return Ok(None),
+            },
+        };
+        let state = &self.planned.state;
+        let stream = if run.optimized {
+            let plan = state.query_planner().create_physical_plan(&run.plan, state).await?;
+            execute_stream(plan, state.task_ctx())?
+        } else {
+            // `now()` is the time at which this run starts.
+            let mut state = state.clone();
+            state.mark_start_execution();
+            execute_stream(state.create_physical_plan(&run.plan).await?, state.task_ctx())?
+        };
+        Ok(Some(stream))
     }
 }
 
-fn run(planned: &Planned, row: &[ScalarValue]) -> Result<Run> {
-    let values = parameters::fit(row, &planned.parameter_types)?;
+fn run(planned: &Planned, values: Vec<ScalarValue>) -> Result<Run> {
     let as_expected = values
         .iter()
         .zip(&planned.parameter_types)

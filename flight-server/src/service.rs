@@ -63,8 +63,7 @@ impl Service {
     }
 
     fn rows(&self, rows: Result<RecordBatch>) -> Answer<FrameStream> {
-        rows.map(|batch| Response::new(from_batch(batch)))
-            .map_err(|e| self.engine.fail(e))
+        self.answer(rows.and_then(from_batch))
     }
 
     fn answer<T>(&self, result: Result<T>) -> Answer<T> {

@@ -1,22 +1,18 @@
-//! A running query as Flight frames: schema first, batches in the client's types, each message under 2 MiB.
+//! A running query as a stream of Flight frames in the client's types.
 //!
 //! The query runs on its own runtime and hands frames over a bounded channel; when the client goes away, the deadline
 //! passes or someone cancels, the task ends and with it everything that it holds.
 
-use std::collections::VecDeque;
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
-use arrow_flight::encode::FlightDataEncoderBuilder;
-use arrow_flight::error::FlightError;
-use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::execution::session_state::SessionState;
-use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
-use futures::{Stream, StreamExt, TryStreamExt};
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,14 +21,11 @@ use tonic::Status;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::frames::{self, Encoder, split};
 use crate::limits::Slot;
 use crate::output;
-use crate::runs::Run;
+use crate::runs::Runs;
 
-/// Go clients outside ADBC take messages of 4 MiB; half of it leaves room for what surrounds the buffers.
-pub const MESSAGE_BYTES: usize = 2 << 20;
-/// A row cannot be split.
-const MAX_ROW_BYTES: usize = 4 << 20;
 /// Frames between the query and the network.
 const FRAMES_AHEAD: usize = 4;
 
@@ -48,9 +41,8 @@ pub struct Frames {
 pub struct Query {
     pub engine: Arc<Engine>,
     pub query_id: String,
-    pub state: SessionState,
     /// Run in order, one after the other, as one result.
-    pub runs: Vec<Run>,
+    pub runs: Runs,
     pub schema: SchemaRef,
     pub slot: Slot,
     pub deadline: Instant,
@@ -123,11 +115,13 @@ impl Drop for Ending {
 
 async fn send_frames(query: Query, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<u64> {
     let status = query.engine.status.clone();
-    let counters = status.clone();
-    let schema = query.schema.clone();
-    let rows = Rows {
-        state: query.state,
-        runs: query.runs.into(),
+    let mut encoder = Encoder::default();
+    let mut total = 1;
+    if sender.send(Ok(encoder.schema(&query.schema))).await.is_err() {
+        return Ok(total);
+    }
+    let mut rows = Rows {
+        runs: query.runs,
         stream: None,
         schema: query.schema,
         pieces: Vec::new(),
@@ -135,21 +129,10 @@ async fn send_frames(query: Query, sender: &mpsc::Sender<Result<FlightData, Stat
         max_rows: query.max_rows,
         _slot: query.slot,
     };
-    let batches = futures::stream::try_unfold(rows, async |mut rows| Ok(rows.next().await?.map(|batch| (batch, rows))));
-    let batches = batches.map_err(|error: Error| FlightError::from_external_error(Box::new(error)));
-    let mut total = 0;
-    let mut frames = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_max_flight_data_size(usize::MAX)
-        .build(
-            batches
-                .inspect_ok(move |batch| counters.sent(batch.num_rows() as u64, 0))
-                .boxed(),
-        );
-    while let Some(frame) = frames.next().await {
-        let frame = frame.map_err(unwrap_ours)?;
+    while let Some(batch) = rows.next().await? {
+        let frame = encoder.batch(&batch)?;
         total += 1;
-        status.sent(0, frame.data_body.len() as u64);
+        status.sent(batch.num_rows() as u64, frame.data_body.len() as u64);
         if sender.send(Ok(frame)).await.is_err() {
             break;
         }
@@ -157,21 +140,9 @@ async fn send_frames(query: Query, sender: &mpsc::Sender<Result<FlightData, Stat
     Ok(total)
 }
 
-fn unwrap_ours(error: FlightError) -> Error {
-    match error {
-        FlightError::ExternalError(inner) => match inner.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(other) => Error::Internal(other.to_string()),
-        },
-        FlightError::Arrow(inner) => inner.into(),
-        other => Error::Internal(other.to_string()),
-    }
-}
-
 /// The rows of all runs in the announced types, in pieces that fit a message.
 struct Rows {
-    state: SessionState,
-    runs: VecDeque<Run>,
+    runs: Runs,
     stream: Option<SendableRecordBatchStream>,
     schema: SchemaRef,
     /// Last one first.
@@ -188,15 +159,14 @@ impl Rows {
                 return Ok(Some(piece));
             }
             let Some(stream) = &mut self.stream else {
-                let Some(run) = self.runs.pop_front() else {
-                    return Ok(None);
-                };
-                self.stream = Some(execute(&self.state, &run).await?);
+                match self.runs.start_next().await? {
+                    Some(stream) => self.stream = Some(stream),
+                    None => return Ok(None),
+                }
                 continue;
             };
             match stream.next().await.transpose()? {
                 None => self.stream = None,
-                Some(batch) if batch.num_rows() == 0 => {}
                 Some(batch) => {
                     self.rows += batch.num_rows() as u64;
                     if self.rows > self.max_rows {
@@ -214,98 +184,8 @@ impl Rows {
     }
 }
 
-async fn execute(state: &SessionState, run: &Run) -> Result<SendableRecordBatchStream> {
-    let mut state = state.clone();
-    state.mark_start_execution();
-    let plan = run.physical(&state).await?;
-    Ok(execute_stream(plan, state.task_ctx())?)
-}
-
-/// Halves `batch` until each piece's buffers fit a message.
-pub fn split(batch: RecordBatch, pieces: &mut Vec<RecordBatch>) -> Result<()> {
-    let bytes = sliced_bytes(&batch)?;
-    if bytes <= MESSAGE_BYTES {
-        pieces.push(batch);
-        return Ok(());
-    }
-    if batch.num_rows() <= 1 {
-        if bytes > MAX_ROW_BYTES {
-            let text =
-                format!("a row of the result has {bytes} bytes, more than the {MAX_ROW_BYTES} a message may have");
-            return Err(Error::Limit(text));
-        }
-        pieces.push(batch);
-        return Ok(());
-    }
-    let half = batch.num_rows() / 2;
-    split(batch.slice(0, half), pieces)?;
-    split(batch.slice(half, batch.num_rows() - half), pieces)
-}
-
-fn sliced_bytes(batch: &RecordBatch) -> Result<usize> {
-    batch
-        .columns()
-        .iter()
-        .try_fold(0, |sum, column| Ok(sum + column.to_data().get_slice_memory_size()?))
-}
-
 /// A result that is there already (catalog calls) as frames.
-pub fn from_batch(batch: RecordBatch) -> FrameStream {
-    let schema = batch.schema();
-    let mut pieces = Vec::new();
-    let result = split(batch, &mut pieces).map(|()| pieces);
-    let batches = match result {
-        Ok(pieces) => futures::stream::iter(
-            pieces
-                .into_iter()
-                .filter(|b| b.num_rows() > 0)
-                .map(Ok)
-                .collect::<Vec<_>>(),
-        ),
-        Err(error) => futures::stream::iter(vec![Err(FlightError::from_external_error(Box::new(error)))]),
-    };
-    let frames = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_max_flight_data_size(usize::MAX)
-        .build(batches);
-    Box::pin(frames.map_err(|error| Status::from(unwrap_ours(error))))
-}
-
-#[cfg(test)]
-mod tests {
-    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
-
-    use super::*;
-
-    fn pieces(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<RecordBatch>> {
-        let mut pieces = Vec::new();
-        split(RecordBatch::try_from_iter(columns).unwrap(), &mut pieces).map(|()| pieces)
-    }
-
-    #[test]
-    fn messages_are_split_by_real_bytes() {
-        // One fat row among many small ones: equal row counts would leave a piece far too big.
-        let texts: Vec<String> = (0..10_000)
-            .map(|i| "x".repeat(if i == 7 { 1 << 20 } else { 300 }))
-            .collect();
-        let pieces = pieces(vec![("t", Arc::new(StringArray::from(texts)) as ArrayRef)]).unwrap();
-        assert!(pieces.len() > 1);
-        assert!(pieces.iter().all(|p| sliced_bytes(p).unwrap() <= MESSAGE_BYTES));
-        assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 10_000);
-    }
-
-    #[test]
-    fn a_row_between_two_and_four_mib_is_sent_alone() {
-        let texts = vec!["a".to_owned(), "x".repeat(3 << 20), "b".to_owned()];
-        let pieces = pieces(vec![("t", Arc::new(StringArray::from(texts)) as ArrayRef)]).unwrap();
-        assert_eq!(pieces.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [1, 1, 1]);
-    }
-
-    #[test]
-    fn a_row_that_fits_no_message_is_an_error() {
-        let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(5 << 20)]));
-        assert!(matches!(pieces(vec![("t", text)]), Err(Error::Limit(_))));
-        let small: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-        assert_eq!(pieces(vec![("i", small)]).unwrap().len(), 1);
-    }
+pub fn from_batch(batch: RecordBatch) -> Result<FrameStream> {
+    let frames = frames::all(batch)?.into_iter().map(Ok);
+    Ok(Box::pin(futures::stream::iter(frames)))
 }

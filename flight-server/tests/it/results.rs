@@ -91,6 +91,46 @@ async fn rows_are_right_and_types_plain() {
 }
 
 #[tokio::test]
+async fn a_limit_is_counted_and_shows_recent_rows() {
+    let lake = TestLake::with_bars(90).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    for (sql, expected) in [
+        ("SELECT count(*) FROM (SELECT * FROM gold.ohlcv_1m LIMIT 5)", 5),
+        ("SELECT count(*) FROM (SELECT * FROM gold.ohlcv_1m LIMIT 100)", 100),
+        (
+            "SELECT count(*) FROM (SELECT * FROM gold.ohlcv_1m LIMIT 5 OFFSET 268)",
+            2,
+        ),
+        (
+            "SELECT count(*) FROM (SELECT * FROM gold.ohlcv_1m ORDER BY open LIMIT 7)",
+            7,
+        ),
+    ] {
+        assert_eq!(number(&mut client, sql).await, expected, "{sql}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_engines_own_types_are_announced_as_sent() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    client.set_header("x-ticklake-types", "arrow");
+    // `rows` compares the schemas.
+    for sql in [
+        "SELECT arrow_cast(symbol, 'Dictionary(Int32, Utf8)') FROM gold.ohlcv_1m",
+        "SELECT arrow_cast(make_array('a', 'b'), 'LargeList(Utf8View)') FROM gold.ohlcv_1m",
+        "SELECT arrow_cast(symbol, 'Utf8View'), arrow_cast(symbol, 'LargeUtf8'), window_start FROM gold.ohlcv_1m",
+        "SELECT make_array(arrow_cast(symbol, 'Dictionary(Int32, Utf8)')) FROM gold.ohlcv_1m",
+    ] {
+        assert_eq!(rows(&mut client, sql).await.num_rows(), 9, "{sql}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_chooses_its_profile() {
     let lake = TestLake::with_bars(3).await;
     let server = lake.serve(ServerOptions::default()).await;
