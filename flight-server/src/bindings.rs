@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 const MAX_BINDINGS: usize = 256;
+const MAX_BYTES: usize = 64 << 20;
 const KEEP: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
@@ -19,6 +20,12 @@ struct Binding {
     at: Instant,
 }
 
+impl Binding {
+    fn bytes(&self) -> usize {
+        self.handle.len() + self.bound.len()
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Bindings(Mutex<VecDeque<Binding>>);
 
@@ -27,7 +34,8 @@ impl Bindings {
         let Some(peer) = peer else { return };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|b| b.at.elapsed() < KEEP && !(b.peer == peer && b.handle == *handle));
-        if all.len() == MAX_BINDINGS {
+        let held = |all: &VecDeque<Binding>| all.iter().map(Binding::bytes).sum::<usize>();
+        while all.len() == MAX_BINDINGS || !all.is_empty() && held(&all) + bound.len() + handle.len() > MAX_BYTES {
             all.pop_front();
         }
         all.push_back(Binding {
@@ -72,5 +80,17 @@ mod tests {
         }
         assert_eq!(bindings.recall(peer, &Bytes::from("0")), None);
         assert!(bindings.recall(peer, &Bytes::from("1")).is_some());
+    }
+
+    #[test]
+    fn large_ones_make_room_sooner() {
+        let bindings = Bindings::default();
+        let peer = "127.0.0.1:1".parse().ok();
+        let large = Bytes::from(vec![0; MAX_BYTES / 3]);
+        for n in ["a", "b", "c"] {
+            bindings.remember(peer, &Bytes::from(n), large.clone());
+        }
+        assert_eq!(bindings.recall(peer, &Bytes::from("a")), None);
+        assert!(bindings.recall(peer, &Bytes::from("b")).is_some());
     }
 }

@@ -11,8 +11,8 @@ use tonic::{Code, Status};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// gRPC headers of Java and C++ clients hold about 8 KiB in all, percent-encoding included.
-const MAX_MESSAGE_CHARS: usize = 2_000;
+/// gRPC headers of Java and C++ clients hold about 8 KiB in all; a message travels percent-encoded in one.
+const MAX_MESSAGE_BYTES: usize = 4_000;
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,18 +96,31 @@ impl Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
-        let short = match message.char_indices().nth(MAX_MESSAGE_CHARS) {
-            Some((end, _)) => format!("{} ...", &message[..end]),
-            None => message,
+        Status::new(error.code(), short(error.to_string()))
+    }
+}
+
+/// `message`, cut on a character where its encoded form would be too long.
+fn short(message: String) -> String {
+    let mut bytes = 0;
+    let too_long = message.char_indices().find(|(_, c)| {
+        bytes += if c.is_ascii_graphic() && *c != '%' || *c == ' ' {
+            1
+        } else {
+            3 * c.len_utf8()
         };
-        Status::new(error.code(), short)
+        bytes > MAX_MESSAGE_BYTES
+    });
+    match too_long {
+        Some((end, _)) => format!("{} ...", &message[..end]),
+        None => message,
     }
 }
 
 impl From<ticklake_sql::Error> for Error {
     fn from(error: ticklake_sql::Error) -> Self {
         match error.kind() {
+            _ if matches!(error, ticklake_sql::Error::Unreachable { .. }) => Error::Store(chain(&error)),
             ticklake_sql::ErrorKind::NotFound => Error::NotFound(chain(&error)),
             ticklake_sql::ErrorKind::Invalid => Error::Config(chain(&error)),
             ticklake_sql::ErrorKind::Internal => Error::Internal(chain(&error)),
@@ -258,7 +271,29 @@ mod tests {
 
     #[test]
     fn long_messages_are_cut_on_a_character() {
-        let status = Status::from(Error::Plan("ä".repeat(10_000)));
-        assert!(status.message().chars().count() < MAX_MESSAGE_CHARS + 10);
+        for (text, encoded) in [("ä", 6), ("€", 9), ("\n", 3), ("a", 1)] {
+            let status = Status::from(Error::Plan(text.repeat(10_000)));
+            let kept = status.message().chars().filter(|c| text.starts_with(*c)).count();
+            assert!(kept > 300 && kept * encoded < 4_100, "{text}: {kept}");
+        }
+        let whole = Status::from(Error::NotFound("a".repeat(3_000)));
+        assert_eq!(whole.message().len(), 3_000);
+    }
+
+    #[test]
+    fn a_lake_that_does_not_answer_is_no_wrong_statement() {
+        let refused = ticklake_sql::Error::Unreachable {
+            lake: "s3://b/l".into(),
+            advice: "check the access key",
+            source: object_store_error(),
+        };
+        check(refused, Code::Unavailable, "access key");
+    }
+
+    fn object_store_error() -> deltalake::ObjectStoreError {
+        deltalake::ObjectStoreError::PermissionDenied {
+            path: "l".into(),
+            source: "403".into(),
+        }
     }
 }

@@ -11,9 +11,14 @@ use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::common::ScalarValue;
 
 use crate::error::{Error, Result};
+use crate::output;
+use crate::profile::Profile;
 
 /// Rows of values that one execution may bind.
 pub const MAX_ROWS: usize = 10_000;
+
+/// Bound values as they travel in handles and tickets, which must fit a message of the strictest drivers' size (16 MiB).
+const MAX_ENCODED_BYTES: usize = 8 << 20;
 
 /// One row of values for each run of the statement.
 pub type Rows = Vec<Vec<ScalarValue>>;
@@ -31,8 +36,11 @@ pub fn schema(types: &[Option<DataType>]) -> SchemaRef {
 
 fn announced(expected: Option<&DataType>) -> DataType {
     match expected {
-        None | Some(DataType::Decimal128(_, _) | DataType::Decimal256(_, _) | DataType::Interval(_)) => DataType::Utf8,
-        Some(other) => other.clone(),
+        None | Some(DataType::Null | DataType::Interval(_)) => DataType::Utf8,
+        Some(other) => match output::data_type(other, Profile::default()) {
+            DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => DataType::Utf8,
+            plain => plain,
+        },
     }
 }
 
@@ -47,6 +55,12 @@ pub fn encode(batches: &[RecordBatch]) -> Result<Bytes> {
     }
     writer.finish()?;
     drop(writer);
+    if out.len() > MAX_ENCODED_BYTES {
+        return Err(Error::Parameter(format!(
+            "{} bytes of values, {MAX_ENCODED_BYTES} are taken; bind fewer at once",
+            out.len()
+        )));
+    }
     Ok(out.into())
 }
 
@@ -105,8 +119,8 @@ fn plain(value: ScalarValue) -> ScalarValue {
     }
 }
 
-/// `row` as the types that the plan expects. A number that would lose digits keeps its own type: the engine then widens
-/// the other side. Text that does not read as the expected type is an error.
+/// `row` as the types that the plan expects. A number or time that would lose digits keeps its own type: the engine then
+/// widens the other side. Text that does not read as the expected type is an error.
 pub fn fit(row: &[ScalarValue], types: &[Option<DataType>]) -> Result<Vec<ScalarValue>> {
     row.iter()
         .zip(types)
@@ -130,13 +144,18 @@ fn fit_one(position: usize, value: &ScalarValue, expected: Option<&DataType>) ->
         return decimal(text, *precision, *scale).ok_or_else(|| refused(position, value, expected));
     }
     match cast(value, expected) {
-        Some(cast) if from.is_numeric() && cast_back(&cast, &from).as_ref() != Some(value) => Ok(value.clone()),
+        Some(narrow) if is_exact(&from) && cast(&narrow, &from).as_ref() != Some(value) => Ok(value.clone()),
         Some(cast) => Ok(cast),
         // `? + INTERVAL '1 day'` makes the engine expect an interval where a time is meant.
         None if matches!(expected, DataType::Interval(_)) => Ok(cast(value, &utc()).unwrap_or_else(|| value.clone())),
         None if from.is_numeric() && expected.is_numeric() => Ok(value.clone()),
         None => Err(refused(position, value, expected)),
     }
+}
+
+/// Types whose values a cast may round.
+fn is_exact(from: &DataType) -> bool {
+    from.is_numeric() || from.is_temporal()
 }
 
 fn refused(position: usize, value: &ScalarValue, expected: &DataType) -> Error {
@@ -165,10 +184,6 @@ fn cast(value: &ScalarValue, to: &DataType) -> Option<ScalarValue> {
     };
     let array = cast_with_options(&array, to, &options).ok()?;
     ScalarValue::try_from_array(&array, 0).ok()
-}
-
-fn cast_back(value: &ScalarValue, to: &DataType) -> Option<ScalarValue> {
-    cast(value, to)
 }
 
 #[cfg(test)]
@@ -211,6 +226,38 @@ mod tests {
         assert_eq!(fitted(half.clone(), DataType::Int64).unwrap(), half);
         let big = ScalarValue::Int64(Some(i64::MAX));
         assert_eq!(fitted(big.clone(), DataType::Int32).unwrap(), big);
+    }
+
+    #[test]
+    fn a_time_is_never_rounded_to_fit() {
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let fine = ScalarValue::TimestampNanosecond(Some(1_500), Some("UTC".into()));
+        assert_eq!(fitted(fine.clone(), utc.clone()).unwrap(), fine);
+        let noon = ScalarValue::TimestampMicrosecond(Some(43_200_000_000), None);
+        assert_eq!(fitted(noon.clone(), DataType::Date32).unwrap(), noon);
+        assert_eq!(fitted(noon, utc.clone()).unwrap().data_type(), utc);
+    }
+
+    #[test]
+    fn types_are_announced_plainly() {
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8View));
+        let announced = schema(&[
+            Some(dictionary),
+            Some(DataType::Null),
+            None,
+            Some(DataType::Decimal64(9, 2)),
+        ]);
+        assert!(
+            announced.fields().iter().all(|f| f.data_type() == &DataType::Utf8),
+            "{announced}"
+        );
+    }
+
+    #[test]
+    fn values_are_bounded_in_bytes() {
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(9 << 20)]));
+        let batch = RecordBatch::try_from_iter([("0", column)]).unwrap();
+        assert!(encode(&[batch]).unwrap_err().to_string().contains("bind fewer"));
     }
 
     #[test]

@@ -128,6 +128,38 @@ async fn several_rows_run_in_order_as_one_result() {
 }
 
 #[tokio::test]
+async fn thousands_of_rows_run_in_order() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000));
+    let rows = run(&mut client, "SELECT $1 + 1 AS n", values(vec![numbers]))
+        .await
+        .unwrap();
+    let found = rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+    assert!(found.values().iter().copied().eq(1..=1_000));
+    let more: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10_001));
+    let refused = run(&mut client, "SELECT $1 + 1 AS n", values(vec![more]))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_time_finer_than_the_column_is_not_rounded() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = "SELECT count(*) FROM gold.ohlcv_1m WHERE window_start < ? AND symbol = 'BTC-USDT'";
+    // Half a microsecond after the first window's start: that window is before it.
+    let after: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![START_US * 1_000 + 500]).with_timezone("UTC"));
+    let rows = run(&mut client, sql, values(vec![after])).await.unwrap();
+    let found = rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+    assert_eq!(found.value(0), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn unions_are_unwrapped() {
     let lake = TestLake::with_bars(30).await;
     let server = lake.serve(ServerOptions::default()).await;
