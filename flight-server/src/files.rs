@@ -36,7 +36,7 @@ pub struct Columns {
 #[derive(Debug)]
 pub struct DataFile {
     /// As in the log, decoded: what a Remove names.
-    pub path: String,
+    pub path: Arc<str>,
     pub file: PartitionedFile,
     pub rows: Option<usize>,
     /// In scan order: the bounds in `file.statistics` are values that rows have, not merely around them.
@@ -78,7 +78,7 @@ impl DataFile {
             chrono::DateTime::from_timestamp_millis(add.modification_time).unwrap_or_default();
         let file = file.with_partition_values(values).with_statistics(Arc::new(statistics));
         Ok(Self {
-            path: add.path.clone(),
+            path: add.path.as_str().into(),
             file,
             rows,
             tight,

@@ -29,6 +29,8 @@ const ACTIVE_FOR: Duration = Duration::from_secs(60);
 const HISTORY: usize = 16;
 /// Further behind than this, one load is cheaper than following.
 const MAX_FOLLOWED: usize = 256;
+/// Between looks while the log cannot be read.
+const FAILING_PAUSE: Duration = Duration::from_secs(1);
 /// How long the list of tables is taken as it is by metadata calls.
 const LISTING_AGE: Duration = Duration::from_secs(1);
 
@@ -185,8 +187,11 @@ impl Snapshots {
 async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
     let mut committed = follower.table.committed();
     let mut own_commits = true;
+    let mut failing = false;
     loop {
-        let pause = if follower.is_active() {
+        let pause = if failing {
+            shared.poll.max(FAILING_PAUSE)
+        } else if follower.is_active() {
             shared.poll
         } else {
             shared.idle_poll
@@ -194,12 +199,19 @@ async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
             changed = committed.changed(), if own_commits => own_commits = changed.is_ok(),
-            () = follower.wake.notified() => continue,
+            () = follower.wake.notified(), if !failing => continue,
             () = tokio::time::sleep(pause) => {}
         }
-        if let Err(error) = follower.look(&shared.status).await {
-            tracing::warn!(table = %follower.table.name(), error = %chain(&error), "cannot follow the table's log");
+        let looked = follower.look(&shared.status).await;
+        // Said once, however long it lasts.
+        match (&looked, failing) {
+            (Err(error), false) => {
+                tracing::warn!(table = %follower.table.name(), error = %chain(error), "cannot follow the table's log");
+            }
+            (Ok(()), true) => tracing::info!(table = %follower.table.name(), "following the table's log again"),
+            _ => {}
         }
+        failing = looked.is_err();
     }
 }
 

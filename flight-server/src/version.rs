@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, UInt64Array};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, ScalarValue, Statistics};
@@ -24,8 +24,9 @@ pub struct TableVersion {
     committed_ms: Option<i64>,
     spec: Arc<TableSpec>,
     columns: Arc<Columns>,
-    by_path: BTreeMap<String, Arc<DataFile>>,
-    files: Vec<Arc<DataFile>>,
+    by_path: BTreeMap<Arc<str>, Arc<DataFile>>,
+    /// In the order of a scan; made for the first one that asks.
+    files: OnceLock<Vec<Arc<DataFile>>>,
     statistics: OnceLock<Arc<Statistics>>,
     pruning: Mutex<HashMap<(usize, Which), Option<ArrayRef>>>,
 }
@@ -60,7 +61,7 @@ impl TableVersion {
         });
         let by_path = adds
             .into_iter()
-            .map(|add| Ok((add.path.clone(), Arc::new(DataFile::from_add(&add, &columns)?))))
+            .map(|add| Ok(keyed(DataFile::from_add(&add, &columns)?)))
             .collect::<Result<_>>()?;
         Ok(Self::assemble(spec, columns, version, committed_ms, by_path))
     }
@@ -70,11 +71,15 @@ impl TableVersion {
         let mut by_path = self.by_path.clone();
         for entry in entries {
             for remove in &entry.removes {
-                by_path.remove(&remove.path);
+                by_path.remove(remove.path.as_str());
             }
-            for add in &entry.adds {
-                by_path.insert(add.path.clone(), Arc::new(DataFile::from_add(add, &self.columns)?));
-            }
+            by_path.extend(
+                entry
+                    .adds
+                    .iter()
+                    .map(|add| DataFile::from_add(add, &self.columns).map(keyed))
+                    .collect::<Result<Vec<_>>>()?,
+            );
         }
         let (version, committed_ms) = match entries.last() {
             Some(last) => (
@@ -97,17 +102,8 @@ impl TableVersion {
         columns: Arc<Columns>,
         version: u64,
         committed_ms: Option<i64>,
-        by_path: BTreeMap<String, Arc<DataFile>>,
+        by_path: BTreeMap<Arc<str>, Arc<DataFile>>,
     ) -> Self {
-        // Newest partition first: a LIMIT without an order then shows recent rows.
-        let mut files: Vec<_> = by_path.values().cloned().collect();
-        files.sort_by(|a, b| {
-            b.file
-                .partition_values
-                .partial_cmp(&a.file.partition_values)
-                .unwrap_or(std::cmp::Ordering::Equal)
-                .then_with(|| a.path.cmp(&b.path))
-        });
         Self {
             name: spec.name.clone(),
             version,
@@ -115,7 +111,7 @@ impl TableVersion {
             spec,
             columns,
             by_path,
-            files,
+            files: OnceLock::new(),
             statistics: OnceLock::new(),
             pruning: Mutex::default(),
         }
@@ -146,8 +142,31 @@ impl TableVersion {
         &self.columns
     }
 
+    /// Newest first: a LIMIT without an order shows recent rows, and a search for the latest ones skips the other files.
     pub fn files(&self) -> &[Arc<DataFile>] {
-        &self.files
+        self.files.get_or_init(|| {
+            let time = self.time_column();
+            let mut files: Vec<_> = self.by_path.values().map(|f| (latest(f, time), f.clone())).collect();
+            files.sort_by(|(a_time, a), (b_time, b)| {
+                b.file
+                    .partition_values
+                    .partial_cmp(&a.file.partition_values)
+                    .unwrap_or(std::cmp::Ordering::Equal)
+                    .then_with(|| b_time.cmp(a_time))
+                    .then_with(|| a.path.cmp(&b.path))
+            });
+            files.into_iter().map(|(_, file)| file).collect()
+        })
+    }
+
+    /// Place among the file columns of the time that rows are sorted by.
+    fn time_column(&self) -> Option<usize> {
+        let schema = &self.columns.file_schema;
+        self.spec
+            .sort_columns
+            .iter()
+            .filter_map(|name| schema.index_of(name).ok())
+            .find(|i| matches!(schema.field(*i).data_type(), DataType::Timestamp(_, _)))
     }
 
     /// File columns, then partition columns.
@@ -187,17 +206,17 @@ impl TableVersion {
     fn sum_up(&self) -> Statistics {
         let schema = self.scan_schema();
         let unknown = Statistics::new_unknown(&schema);
-        let all = self.files.iter().filter_map(|f| f.file.statistics.as_deref());
+        let all = self.files().iter().filter_map(|f| f.file.statistics.as_deref());
         let Ok(mut sum) = Statistics::try_merge_iter(all, &schema) else {
             return unknown;
         };
-        if self.files.is_empty() || self.files.iter().any(|f| f.rows.is_none()) {
+        if self.files().is_empty() || self.files().iter().any(|f| f.rows.is_none()) {
             return unknown;
         }
         for (i, column) in sum.column_statistics.iter_mut().enumerate() {
             column.sum_value = Precision::Absent;
             column.distinct_count = Precision::Absent;
-            if !self.files.iter().all(|f| f.tight.get(i).copied().unwrap_or(false)) {
+            if !self.files().iter().all(|f| f.tight.get(i).copied().unwrap_or(false)) {
                 column.min_value = std::mem::take(&mut column.min_value).to_inexact();
                 column.max_value = std::mem::take(&mut column.max_value).to_inexact();
             }
@@ -217,7 +236,7 @@ impl TableVersion {
 
     fn build(&self, index: usize, place: usize, which: Which) -> Option<ArrayRef> {
         let columns = self
-            .files
+            .files()
             .iter()
             .map(|f| f.file.statistics.as_ref().and_then(|s| s.column_statistics.get(place)));
         if which == Which::Nulls {
@@ -242,6 +261,19 @@ impl TableVersion {
     }
 }
 
+/// The greatest time in the file, microseconds.
+fn latest(file: &DataFile, time: Option<usize>) -> Option<i64> {
+    let statistics = file.file.statistics.as_ref()?;
+    match statistics.column_statistics.get(time?)?.max_value.get_value()? {
+        ScalarValue::TimestampMicrosecond(us, _) => *us,
+        _ => None,
+    }
+}
+
+fn keyed(file: DataFile) -> (Arc<str>, Arc<DataFile>) {
+    (file.path.clone(), Arc::new(file))
+}
+
 impl PruningStatistics for TableVersion {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         self.column(column, Which::Min)
@@ -252,7 +284,7 @@ impl PruningStatistics for TableVersion {
     }
 
     fn num_containers(&self) -> usize {
-        self.files.len()
+        self.files().len()
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
@@ -260,7 +292,7 @@ impl PruningStatistics for TableVersion {
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
-        let counts = self.files.iter().map(|f| f.rows.and_then(|n| u64::try_from(n).ok()));
+        let counts = self.files().iter().map(|f| f.rows.and_then(|n| u64::try_from(n).ok()));
         Some(Arc::new(counts.collect::<UInt64Array>()))
     }
 
