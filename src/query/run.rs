@@ -1,27 +1,19 @@
-//! `ticklake query`: a Flight SQL client. Rows are written as they arrive; only the table format holds back a screenful to align it.
+//! Connects, asks, and hands the rows to the output as they arrive.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
-use arrow::csv::WriterBuilder as CsvBuilder;
-use arrow::datatypes::SchemaRef;
-use arrow::ipc::writer::StreamWriter;
-use arrow::json::writer::{LineDelimited, WriterBuilder as JsonBuilder};
-use arrow::record_batch::RecordBatch;
-use arrow::util::pretty::pretty_format_batches_with_schema;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::cli::{OutputFormat, QueryArgs};
+use super::output::{Output, settle};
+use crate::cli::QueryArgs;
 use crate::config::settings::QuerySettings;
 use crate::exit::Usage;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Rows that one printed table aligns; the next ones get a table of their own.
-const TABLE_ROWS: usize = 10_000;
 
 /// What a server said about a request, without the transport's inner workings.
 #[derive(Debug, thiserror::Error)]
@@ -124,111 +116,4 @@ fn plain(server: &str, error: arrow_flight::error::FlightError) -> anyhow::Error
         cause = inner.source();
     }
     anyhow::Error::new(error).context(format!("reading from {server}"))
-}
-
-/// False where the reader of our output has gone (`| head`): no error, only the end.
-fn settle(written: anyhow::Result<()>) -> anyhow::Result<bool> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if is_broken_pipe(&error) => Ok(false),
-        Err(error) => Err(error.context("cannot write the rows")),
-    }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-            || cause.to_string().contains("Broken pipe")
-    })
-}
-
-type Out = std::io::BufWriter<std::io::Stdout>;
-
-/// One writer per format, on stdout.
-enum Output {
-    Table {
-        schema: SchemaRef,
-        held: Vec<RecordBatch>,
-        rows: usize,
-        printed: bool,
-        out: Out,
-    },
-    Csv(Box<arrow::csv::Writer<Out>>),
-    Json(Box<arrow::json::Writer<Out, LineDelimited>>),
-    Arrow(Box<StreamWriter<Out>>),
-}
-
-impl Output {
-    fn new(format: OutputFormat, schema: SchemaRef) -> anyhow::Result<Self> {
-        let out = std::io::BufWriter::new(std::io::stdout());
-        Ok(match format {
-            OutputFormat::Table => Self::Table {
-                schema,
-                held: Vec::new(),
-                rows: 0,
-                printed: false,
-                out,
-            },
-            OutputFormat::Csv => {
-                let mut writer = CsvBuilder::new().with_header(true).build(out);
-                // The header stands even where there are no rows.
-                writer.write(&RecordBatch::new_empty(schema))?;
-                Self::Csv(Box::new(writer))
-            }
-            OutputFormat::Json => Self::Json(Box::new(JsonBuilder::new().with_explicit_nulls(true).build(out))),
-            OutputFormat::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(out, &schema)?)),
-        })
-    }
-
-    fn write(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
-        match self {
-            Self::Table { held, rows, .. } => {
-                held.push(batch.clone());
-                *rows += batch.num_rows();
-                if *rows >= TABLE_ROWS {
-                    self.print_table()?;
-                }
-            }
-            Self::Csv(writer) => writer.write(batch)?,
-            Self::Json(writer) => writer.write(batch)?,
-            Self::Arrow(writer) => writer.write(batch)?,
-        }
-        Ok(())
-    }
-
-    fn print_table(&mut self) -> anyhow::Result<()> {
-        if let Self::Table {
-            schema,
-            held,
-            rows,
-            printed,
-            out,
-        } = self
-            && (*rows > 0 || !*printed)
-        {
-            writeln!(out, "{}", pretty_format_batches_with_schema(schema.clone(), held)?)?;
-            held.clear();
-            (*rows, *printed) = (0, true);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> anyhow::Result<()> {
-        self.print_table()?;
-        match self {
-            Self::Table { mut out, .. } => out.flush()?,
-            Self::Csv(writer) => writer.into_inner().flush()?,
-            Self::Json(mut writer) => {
-                writer.finish()?;
-                writer.into_inner().flush()?;
-            }
-            Self::Arrow(mut writer) => {
-                writer.finish()?;
-                writer.into_inner()?.flush()?;
-            }
-        }
-        Ok(())
-    }
 }
