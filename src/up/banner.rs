@@ -26,7 +26,18 @@ pub fn print(settings: &Settings, ports: &Ports, embedded: bool) {
     println!("  flight sql  {}", ports.flight);
     println!();
     println!("In another terminal, in a few seconds:");
-    println!("  ticklake query {server}\"{FIRST_QUERY}\"");
+    println!("  {} query {server}\"{FIRST_QUERY}\"", program());
     println!();
     println!("Ctrl-C stops; the next `ticklake up` goes on from there.");
+}
+
+/// How this program was called, so that the query runs as pasted: after `cargo run` nothing is on the PATH.
+fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_else(|| "ticklake".into());
+    let called = called.to_string_lossy();
+    if called.contains(' ') {
+        format!("\"{called}\"")
+    } else {
+        called.into_owned()
+    }
 }
