@@ -133,7 +133,8 @@ impl Visitor for Scans {
                 ..Default::default()
             };
             cte.query.visit(&mut inner)?;
-            self.ctes.insert(cte.alias.name.value.to_lowercase(), inner.found.max(1));
+            self.ctes
+                .insert(cte.alias.name.value.to_lowercase(), inner.found.max(1));
             self.bodies.insert(address(&cte.query));
         }
         ControlFlow::Continue(())

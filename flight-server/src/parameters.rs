@@ -119,8 +119,9 @@ fn plain(value: ScalarValue) -> ScalarValue {
     }
 }
 
-/// `row` as the types that the plan expects. A number or time that would lose digits keeps its own type: the engine then
-/// widens the other side. Text that does not read as the expected type is an error.
+/// `row` as the types that the plan expects. A number that would lose digits, or a time that would lose its hour, keeps its own type: the
+/// engine then widens the other side. Text that does not read as the expected type is an error, and so is a timestamp finer than the
+/// expected one, which the engine would cut.
 pub fn fit(row: &[ScalarValue], types: &[Option<DataType>]) -> Result<Vec<ScalarValue>> {
     row.iter()
         .zip(types)
@@ -144,7 +145,10 @@ fn fit_one(position: usize, value: &ScalarValue, expected: Option<&DataType>) ->
         return decimal(text, *precision, *scale).ok_or_else(|| refused(position, value, expected));
     }
     match cast(value, expected) {
-        Some(narrow) if is_exact(&from) && cast(&narrow, &from).as_ref() != Some(value) => Ok(value.clone()),
+        Some(narrow) if is_exact(&from) && cast(&narrow, &from).as_ref() != Some(value) => match (&from, expected) {
+            (DataType::Timestamp(..), DataType::Timestamp(..)) => Err(refused(position, value, expected)),
+            _ => Ok(value.clone()),
+        },
         Some(cast) => Ok(cast),
         // `? + INTERVAL '1 day'` makes the engine expect an interval where a time is meant.
         None if matches!(expected, DataType::Interval(_)) => Ok(cast(value, &utc()).unwrap_or_else(|| value.clone())),
@@ -232,7 +236,9 @@ mod tests {
     fn a_time_is_never_rounded_to_fit() {
         let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let fine = ScalarValue::TimestampNanosecond(Some(1_500), Some("UTC".into()));
-        assert_eq!(fitted(fine.clone(), utc.clone()).unwrap(), fine);
+        assert!(fitted(fine, utc.clone()).is_err());
+        let even = ScalarValue::TimestampNanosecond(Some(1_000), Some("UTC".into()));
+        assert_eq!(fitted(even, utc.clone()).unwrap().data_type(), utc);
         let noon = ScalarValue::TimestampMicrosecond(Some(43_200_000_000), None);
         assert_eq!(fitted(noon.clone(), DataType::Date32).unwrap(), noon);
         assert_eq!(fitted(noon, utc.clone()).unwrap().data_type(), utc);

@@ -146,13 +146,16 @@ async fn thousands_of_rows_run_in_order() {
 }
 
 #[tokio::test]
-async fn a_time_finer_than_the_column_is_not_rounded() {
+async fn a_time_finer_than_the_column_is_refused_not_cut() {
     let lake = TestLake::with_bars(3).await;
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     let sql = "SELECT count(*) FROM gold.ohlcv_1m WHERE window_start < ? AND symbol = 'BTC-USDT'";
-    // Half a microsecond after the first window's start: that window is before it.
+    // Half a microsecond after the first window's start: cut to the column's unit, that window would no longer be before it.
     let after: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![START_US * 1_000 + 500]).with_timezone("UTC"));
+    let refused = run(&mut client, sql, values(vec![after])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    let after: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![START_US * 1_000 + 1_000]).with_timezone("UTC"));
     let rows = run(&mut client, sql, values(vec![after])).await.unwrap();
     let found = rows.column(0).as_primitive::<datafusion::arrow::datatypes::Int64Type>();
     assert_eq!(found.value(0), 1);
