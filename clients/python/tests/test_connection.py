@@ -22,6 +22,12 @@ def test_floats_are_asked_for():
     assert frame["open"].iloc[0] == 0.100000000001
 
 
+def test_floats_are_the_nearest():
+    prices = ["143.55", "2059.1", "0.000000000001", "64231.12"]
+    table = pyarrow.table({"open": pyarrow.array([Decimal(price) for price in prices], pyarrow.decimal128(28, 12))})
+    assert ticklake.Result(table).to_pandas(decimals="float")["open"].tolist() == [float(price) for price in prices]
+
+
 def test_contradictions_are_errors():
     with pytest.raises(ValueError, match="contradicts"):
         ticklake.connect("grpc://127.0.0.1:1", tls=True)

@@ -166,7 +166,9 @@ def _cached(kw: dict[str, Any], key: tuple[Any, ...], ask: Callable[[], _Answer]
 
 
 def _adbc(connection: Any) -> adbc_driver_flightsql.dbapi.Connection:
-    return cast(adbc_driver_flightsql.dbapi.Connection, connection.connection.dbapi_connection)
+    pooled = connection.connection
+    # 1.4 may initialize a dialect on the driver's connection itself.
+    return cast(adbc_driver_flightsql.dbapi.Connection, getattr(pooled, "dbapi_connection", pooled))
 
 
 def _remarks(metadata: dict[bytes, bytes] | None) -> str | None:
