@@ -25,6 +25,7 @@ pub type Rows = Vec<Vec<ScalarValue>>;
 
 /// The schema that CreatePreparedStatement announces: one field a parameter, text where the plan cannot tell. Decimals
 /// are announced as text too: JDBC takes a BigDecimal for a decimal column only if it has just that column's scale.
+/// Times are announced in milliseconds: JDBC writes those whatever the unit, and would bind the year 1970.
 pub fn schema(types: &[Option<DataType>]) -> SchemaRef {
     let fields: Vec<Field> = types
         .iter()
@@ -37,6 +38,7 @@ pub fn schema(types: &[Option<DataType>]) -> SchemaRef {
 fn announced(expected: Option<&DataType>) -> DataType {
     match expected {
         None | Some(DataType::Null | DataType::Interval(_)) => DataType::Utf8,
+        Some(DataType::Timestamp(_, zone)) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
         Some(other) => match output::data_type(other, Profile::default()) {
             DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => DataType::Utf8,
             plain => plain,
@@ -222,6 +224,16 @@ mod tests {
         );
         assert!(fitted(ScalarValue::Null, zoned).unwrap().is_null());
         assert_eq!(fitted(text("a"), DataType::Utf8).unwrap(), text("a"));
+    }
+
+    #[test]
+    fn types_are_announced_as_drivers_can_bind_them() {
+        let zoned = |unit| DataType::Timestamp(unit, Some("UTC".into()));
+        let check = |expected, announced: DataType| assert_eq!(*schema(&[expected]).field(0).data_type(), announced);
+        check(None, DataType::Utf8);
+        check(Some(DataType::Decimal128(28, 12)), DataType::Utf8);
+        check(Some(DataType::Int64), DataType::Int64);
+        check(Some(zoned(TimeUnit::Microsecond)), zoned(TimeUnit::Millisecond));
     }
 
     #[test]
