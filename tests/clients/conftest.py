@@ -1,4 +1,5 @@
-"""One `ticklake up` for all tests: first on simulated trades, then, on the same folder, on a recorded session that ends.
+"""Two running `ticklake up`. `lake`: first on simulated trades, then, on the same folder, on a recorded session that ends. `market`: on four
+minutes of recorded trades of three symbols, which the drivers and the notebooks read.
 
 What stands still can be read twice: after the session the server, the folder's readers and `ticklake query` must agree to the last digit.
 """
@@ -11,6 +12,8 @@ from processes import REPOSITORY, start_up, wait_for
 RECORDED_SESSION = REPOSITORY / "tests/fixtures/ws-sessions/binance-usdm.jsonl.zst"
 RECORDED_TRADES = 91
 SIMULATED_TRADES = 5_000
+MARKET = REPOSITORY / "tests/fixtures/binance-spot-2025/trades.jsonl.gz"
+MARKET_TRADES = 11_032
 
 
 class Lake:
@@ -41,6 +44,20 @@ def lake(tmp_path_factory):
         wait_for(lambda: stands_still(lake), "recorded bars", watch=[up])
         yield lake
         lake.connection.close()
+        assert up.drain() == 0
+    finally:
+        up.kill()
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("ticklake-market")
+    up, ports = start_up(data_dir, ["--feed", f"replay={MARKET}"], data_dir / "up.log")
+    try:
+        market = Lake(data_dir / "lake", ports["flight"])
+        wait_for(lambda: market.one("SELECT sum(trade_count) FROM gold.ohlcv_1m") == MARKET_TRADES, "recorded bars", watch=[up])
+        yield market
+        market.connection.close()
         assert up.drain() == 0
     finally:
         up.kill()

@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import pathlib
-import subprocess
-import sys
 from datetime import datetime, timezone
 from decimal import Decimal
 
@@ -16,7 +14,7 @@ import polars
 import pyarrow
 import pytest
 
-from processes import REPOSITORY, run
+from processes import run
 
 TABLES = ["gold.ohlcv_1m", "gold.ohlcv_5m", "silver.trades", "bronze.trades"]
 ORDER = {"gold": ["symbol", "venue", "window_start"], "silver": ["symbol", "venue", "kind", "trade_id"], "bronze": ["topic", "partition", "offset"]}
@@ -97,10 +95,3 @@ def check_text(got, want):
         assert Decimal(text["open"]) == row["open"] and Decimal(text["volume"]) == row["volume"]
         assert int(text["trade_count"]) == row["trade_count"]
         assert str(text["is_closed"]).lower() == str(row["is_closed"]).lower()
-
-
-def test_the_notebook_runs(lake):
-    notebook = REPOSITORY / "notebooks/read_bars.py"
-    done = subprocess.run([sys.executable, notebook, lake.folder, lake.address], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "BTC-USDT" in done.stdout
