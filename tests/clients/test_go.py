@@ -1,0 +1,13 @@
+"""The Go ADBC driver through database/sql: the Go tests of `go/`, run against the server."""
+
+import os
+import subprocess
+
+from processes import REPOSITORY
+
+
+def test_go_driver(market):
+    go = {"TICKLAKE_SERVER": market.address, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+    command = ["go", "test", "-count=1", "-timeout=5m", "./..."]
+    done = subprocess.run(command, cwd=REPOSITORY / "tests/clients/go", env=os.environ | go, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
