@@ -1,5 +1,9 @@
 """The package `ticklake` against the server and the lake's folder: rows, types, names, comments."""
 
+import os
+import uuid
+
+import deltalake
 import duckdb
 import polars
 import pyarrow
@@ -67,3 +71,19 @@ def test_the_folder_holds_what_the_server_answers(server, market, name):
     assert relation.to_arrow_table().to_pylist() == want
     table = lake.delta(name).to_pyarrow_table(columns=["symbol"])["symbol"].to_pylist()
     assert [{"n": len(table), "a": min(table), "z": max(table)}] == want
+
+
+def test_a_lake_in_a_bucket():
+    options = {
+        "aws_endpoint": os.environ["TICKLAKE_TEST_S3_ENDPOINT"],
+        "aws_access_key_id": "ticklake",
+        "aws_secret_access_key": "ticklake-secret",
+        "aws_region": "us-east-1",
+        "aws_allow_http": "true",
+    }
+    root = f"s3://ticklake/{uuid.uuid4()}"
+    deltalake.write_deltalake(f"{root}/gold/ohlcv_1m", pyarrow.table({"symbol": ["A", "B"], "n": [1, 2]}), storage_options=options)
+    lake = ticklake.Lake(root, options)
+    assert lake.delta("gold.ohlcv_1m").to_pyarrow_table().num_rows == 2
+    assert lake.polars("gold.ohlcv_1m").collect()["n"].sum() == 3
+    assert lake.duckdb("gold.ohlcv_1m", connection=duckdb.connect()).aggregate("sum(n)").fetchall() == [(3,)]

@@ -5,6 +5,7 @@ Reads only. What a reader sees is the newest committed version unless it is give
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import re
 from collections.abc import Mapping
@@ -54,26 +55,27 @@ class Lake:
             import duckdb
 
             connection = duckdb.default_connection()
-        load_delta_extension(connection)
+        load_extension(connection, "delta")
         if self.root.startswith("s3://"):
+            load_extension(connection, "httpfs")
             create_secret(connection, self.root, self.storage_options)
         return connection.table_function("delta_scan", [self.path(table)])
 
 
-def load_delta_extension(connection: duckdb.DuckDBPyConnection) -> None:
-    """From the package `duckdb-extension-delta` where it is installed, else DuckDB's own way, which may download it."""
+def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """From the package `duckdb-extension-NAME` where it is installed, else DuckDB's own way, which may download it."""
     import duckdb
 
     try:
-        import duckdb_extension_delta
+        package = importlib.import_module(f"duckdb_extension_{name}")
     except ModuleNotFoundError:
-        connection.install_extension("delta")
-        connection.load_extension("delta")
+        connection.install_extension(name)
+        connection.load_extension(name)
         return
-    folder = pathlib.Path(duckdb_extension_delta.__file__).parent
-    file = folder / f"extensions/v{duckdb.__version__}/delta.duckdb_extension"
+    folder = pathlib.Path(str(package.__file__)).parent
+    file = folder / f"extensions/v{duckdb.__version__}/{name}.duckdb_extension"
     if not file.exists():
-        raise RuntimeError(f"duckdb-extension-delta is not for DuckDB {duckdb.__version__}; install the version of the same number")
+        raise RuntimeError(f"duckdb-extension-{name} is not for DuckDB {duckdb.__version__}; install the version of the same number")
     connection.load_extension(str(file))
 
 
