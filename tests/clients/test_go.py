@@ -1,4 +1,6 @@
-"""The Go ADBC driver through database/sql: the Go tests of `go/`, run against the server."""
+"""The Go tests of `go/`, run against the server: the ADBC driver through database/sql, and Grafana's two Flight SQL clients by what their macros
+are written out to.
+"""
 
 import os
 import subprocess
@@ -6,7 +8,7 @@ import subprocess
 from processes import REPOSITORY
 
 
-def test_go_driver(market):
+def test_go_clients(market):
     go = {"TICKLAKE_SERVER": market.address, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
     command = ["go", "test", "-count=1", "-timeout=5m", "./..."]
     done = subprocess.run(command, cwd=REPOSITORY / "tests/clients/go", env=os.environ | go, capture_output=True, text=True, timeout=900)
