@@ -5,6 +5,7 @@
 
 pub mod ddl;
 pub mod models;
+pub mod symbols;
 pub mod tables;
 
 mod checkpoint;

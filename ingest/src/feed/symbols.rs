@@ -4,11 +4,10 @@
 
 use std::collections::HashMap;
 
+use ticklake_sql::symbols;
+
 use crate::error::{Error, Result};
 use crate::trade::Symbol;
-
-/// Common pairs of Binance spot, one canonical name a line.
-const BINANCE_PAIRS: &str = include_str!("binance/pairs.txt");
 
 /// Venue name -> canonical symbol, of one feed.
 #[derive(Debug, Clone, Default)]
@@ -20,11 +19,7 @@ impl SymbolMap {
     /// The shipped list for Binance.
     pub fn binance() -> Self {
         let mut map = Self::default();
-        for pair in BINANCE_PAIRS
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
+        for pair in symbols::pairs(symbols::BINANCE_PAIRS) {
             map.add(pair);
         }
         map
@@ -92,10 +87,7 @@ mod tests {
 
     #[test]
     fn the_shipped_list_has_no_two_pairs_of_one_name() {
-        let pairs: Vec<&str> = BINANCE_PAIRS
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .collect();
+        let pairs: Vec<&str> = symbols::pairs(symbols::BINANCE_PAIRS).collect();
         assert_eq!(SymbolMap::binance().canonical.len(), pairs.len());
         assert!(pairs.iter().all(|pair| pair.split('-').count() == 2));
     }
