@@ -35,6 +35,8 @@ pub enum Command {
     Run(RunArgs),
     /// Bring silver or gold, or both, up to date once
     Refresh(RefreshArgs),
+    /// Historical files -> bronze -> silver -> gold
+    Backfill(BackfillArgs),
     /// The Flight SQL server
     Serve(ServeArgs),
     /// Ask a server and print the rows
@@ -169,6 +171,39 @@ pub struct RefreshArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct BackfillArgs {
+    /// Files, folders, globs (quoted) or s3://bucket/prefix/*.zip; zip, gz, zst and plain
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// binance-trades, binance-aggtrades, us-equities-ticks, csv, jsonl or parquet
+    #[arg(long, required_unless_present = "mapping")]
+    pub format: Option<String>,
+    /// A format of your own: one SELECT FROM raw, see sql/import/ for examples
+    #[arg(long, value_name = "FILE.sql")]
+    pub mapping: Option<PathBuf>,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// Venue of the trades where the format does not tell, or another than it says, e.g. binance-usdm
+    #[arg(long)]
+    pub venue: Option<String>,
+    /// BASE-QUOTE where neither the rows nor the file's name tell
+    #[arg(long)]
+    pub symbol: Option<String>,
+    /// A file that changed since it was loaded takes the place of what was loaded
+    #[arg(long)]
+    pub replace: bool,
+    /// Bad lines of a file that are set aside before its load is given up
+    #[arg(long, value_name = "ROWS", default_value_t = 10_000)]
+    pub max_bad_rows: u64,
+    /// Files that are read at once
+    #[arg(long, value_name = "FILES", default_value_t = 2)]
+    pub files_at_once: usize,
+    /// Leave silver and gold to `ticklake run`
+    #[arg(long)]
+    pub no_refresh: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     pub lake: LakeArgs,
@@ -300,6 +335,7 @@ impl Cli {
             Command::Ingest(args) => args.put(&mut over),
             Command::Run(args) => args.lake.put(&mut over),
             Command::Refresh(args) => args.lake.put(&mut over),
+            Command::Backfill(args) => args.lake.put(&mut over),
             Command::Serve(args) => {
                 args.lake.put(&mut over);
                 over.flag("serve.flight_addr", "--flight-addr", args.flight_addr.clone());

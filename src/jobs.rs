@@ -35,7 +35,7 @@ fn every(key: &str, text: &str) -> anyhow::Result<Every> {
     Every::parse(text).map_err(|error| Usage(format!("jobs.{key}: {error}")).into())
 }
 
-fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
+pub fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
     let earliest = settings.earliest.parse().map_err(|_| {
         Usage(format!(
             "silver.earliest {:?} is no date; write it as YYYY-MM-DD, such as \"2009-01-01\"",
@@ -52,7 +52,7 @@ fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
     })
 }
 
-fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> {
+pub fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> {
     let of_interval = |interval: &String| {
         Interval::parse(interval).map_err(|error| Usage(format!("jobs.intervals: {error}")))?;
         Ok(GoldOptions {
@@ -97,7 +97,7 @@ pub async fn refresh(settings: &Settings, layer: Option<Layer>) -> anyhow::Resul
 }
 
 #[allow(clippy::print_stdout)]
-fn tell(report: &RefreshReport) {
+pub fn tell(report: &RefreshReport) {
     let version = report
         .version
         .map_or("no new version".to_owned(), |version| format!("version {version}"));

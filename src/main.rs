@@ -1,5 +1,6 @@
 //! `ticklake`: one binary, one role a subcommand. Parses, wires, exits; the work is in the crates.
 
+mod backfill;
 mod cli;
 mod config;
 mod config_command;
@@ -42,7 +43,10 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         cli.command,
         Command::Produce(_) | Command::Ingest(_) | Command::Run(_) | Command::Serve(_)
     );
-    logs::init(&settings.log, is_role)?;
+    // A progress bar has the terminal to itself.
+    let tells_progress =
+        matches!(cli.command, Command::Backfill(_)) && !std::io::IsTerminal::is_terminal(&std::io::stderr());
+    logs::init(&settings.log, is_role || tells_progress)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
@@ -51,6 +55,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Ingest(args) => ingest::run(&settings, args.until_latest).await,
             Command::Run(_) => jobs::run(&settings).await,
             Command::Refresh(args) => jobs::refresh(&settings, args.layer).await,
+            Command::Backfill(args) => backfill::run(&args, &settings).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,

@@ -35,7 +35,7 @@ pub fn lake(settings: &Settings, auto_durability: Durability) -> anyhow::Result<
 }
 
 /// object_store's names for the `[storage]` keys.
-fn storage(settings: &StorageSettings) -> BTreeMap<String, String> {
+pub fn storage(settings: &StorageSettings) -> BTreeMap<String, String> {
     let mut options = settings.options.clone();
     let named = [
         ("aws_endpoint", &settings.endpoint),

@@ -46,6 +46,16 @@ pub enum Error {
         #[source]
         source: arrow::error::ArrowError,
     },
+    /// A file to load could not be read.
+    #[error("read {path}")]
+    Input {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file to load is not what it should be; the message says what to do.
+    #[error("{path}: {message}")]
+    File { path: String, message: String },
     /// What is stored contradicts the contract.
     #[error("table {table}: {message}")]
     Data { table: TableName, message: String },
@@ -73,6 +83,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Invalid(_) => ErrorKind::Invalid,
+            Error::Input { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Error::Input { .. } => ErrorKind::Retry,
             Error::Sql { source, .. } => source.kind(),
             Error::Read { source, .. } if matches!(**source, object_store::Error::NotFound { .. }) => ErrorKind::Data,
             Error::Read { .. } | Error::Contended { .. } | Error::TimedOut { .. } => ErrorKind::Retry,
@@ -83,7 +95,7 @@ impl Error {
                 datafusion::error::DataFusionError::ResourcesExhausted(_) => ErrorKind::Retry,
                 _ => ErrorKind::Internal,
             },
-            Error::Decode { .. } | Error::Data { .. } => ErrorKind::Data,
+            Error::Decode { .. } | Error::Data { .. } | Error::File { .. } => ErrorKind::Data,
             Error::Columns { .. } | Error::Internal(_) => ErrorKind::Internal,
         }
     }

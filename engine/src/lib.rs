@@ -1,8 +1,9 @@
 //! Turns bronze into silver and silver into gold: incremental refreshes, each a function of its input, and the schedule that runs them.
 //!
-//! Reading order follows the data: `silver` cleans bronze rows, `ohlcv` is the bar aggregate, `scan` reads silver in order,
+//! Reading order follows the data: `backfill` loads historical files into bronze, `silver` cleans bronze rows, `ohlcv` is the bar aggregate, `scan` reads silver in order,
 //! `gold` keeps the bars, `schedule` runs all of it; `report` and `status` say what happened.
 
+pub mod backfill;
 pub mod error;
 pub mod gold;
 pub mod ohlcv;

@@ -16,6 +16,13 @@ use crate::log_state::LogState;
 use crate::store::Location;
 use crate::{Clock, Error, Result, Table, TableName, create, probe, tables};
 
+/// The store that holds `uri`, and the path in it: for what lies outside of a lake, such as files to load. `storage` as in [`LakeOptions`].
+pub fn store_at(uri: &str, storage: &BTreeMap<String, String>) -> Result<(Arc<dyn ObjectStore>, Path)> {
+    let location = Location::open(uri, storage, Durability::Os)?;
+    let path = Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("address {uri}: {e}")))?;
+    Ok((location.root, path))
+}
+
 /// How a write to local disk is made durable before it counts as done. Object stores are durable by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {

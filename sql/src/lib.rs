@@ -4,6 +4,7 @@
 //! `commit` makes them visible, `log` reads what others committed. No program logic: what to write is the callers' business.
 
 pub mod ddl;
+pub mod import;
 pub mod models;
 pub mod symbols;
 pub mod tables;

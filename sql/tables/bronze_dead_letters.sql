@@ -1,5 +1,5 @@
 -- bronze.dead_letters: every record that does not decode, whole, with its coordinates and the reason.
--- grain: one row a Kafka record. A payload above 64 KiB keeps its first 64 KiB, its length and its sha256.
+-- grain: one row a Kafka record or a line of a file. A payload above 64 KiB keeps its first 64 KiB, its length and its sha256.
 CREATE TABLE bronze.dead_letters (
   origin         STRING    NOT NULL COMMENT 'kafka or file',
   topic          STRING    NOT NULL COMMENT 'Kafka topic, or file:<sha256>',
@@ -10,7 +10,7 @@ CREATE TABLE bronze.dead_letters (
   payload        BINARY             COMMENT 'the value or its first part; NULL where the value is null',
   payload_bytes  BIGINT    NOT NULL COMMENT 'length of the whole value, bytes',
   payload_sha256 STRING             COMMENT 'hex digest of the whole value where only a part is kept',
-  error_class    STRING    NOT NULL COMMENT 'null_value, empty_value, not_utf8, not_json, missing_field, wrong_type, bad_number, bad_value, too_large',
+  error_class    STRING    NOT NULL COMMENT 'null_value, empty_value, not_utf8, not_json, missing_field, wrong_type, bad_number, bad_value, too_large, column_count, damaged_file',
   error          STRING    NOT NULL COMMENT 'what is wrong, in a sentence',
   ingested_at    TIMESTAMP NOT NULL COMMENT 'time of the write, UTC',
   ingest_date    DATE      NOT NULL COMMENT 'UTC date of ingested_at'

@@ -14,6 +14,7 @@ use ticklake_sql::Lake;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use checkpoint::Checkpoint;
 pub use every::Every;
 pub use job::{Job, JobOptions};
 

@@ -13,7 +13,7 @@ mod options;
 mod output;
 mod plan;
 pub mod ranges;
-mod read;
+pub(crate) mod read;
 mod refresh;
 mod repeats;
 mod rows;
