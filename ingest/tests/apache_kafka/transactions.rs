@@ -1,7 +1,9 @@
 //! Transactions: committed, aborted, and the markers that both leave in the log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
 use ticklake_sql::TableName;
 
@@ -18,7 +20,17 @@ fn transactional(topic: &str) -> BaseProducer {
     producer
 }
 
-/// One transaction with the trades of `range` in one partition.
+/// End offset of a partition as a consumer of that isolation level is told.
+fn end(topic: &str, partition: i32, isolation: &str) -> i64 {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .set("isolation.level", isolation)
+        .create()
+        .unwrap();
+    consumer.fetch_watermarks(topic, partition, WAIT).unwrap().1
+}
+
+/// One transaction with the trades of `range` in one partition. The broker answers before it has written the marker: this waits for that too.
 fn transaction(producer: &BaseProducer, topic: &str, partition: i32, range: std::ops::Range<u64>, commit: bool) {
     producer.begin_transaction().unwrap();
     for seq in range {
@@ -29,6 +41,10 @@ fn transaction(producer: &BaseProducer, topic: &str, partition: i32, range: std:
         producer.commit_transaction(WAIT).unwrap();
     } else {
         producer.abort_transaction(WAIT).unwrap();
+    }
+    let deadline = Instant::now() + DEADLINE;
+    while end(topic, partition, "read_committed") < end(topic, partition, "read_uncommitted") {
+        assert!(Instant::now() < deadline, "the broker never ends the transaction");
     }
 }
 
