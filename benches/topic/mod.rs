@@ -1,7 +1,7 @@
 //! Topics of the benches on the broker that TICKLAKE_BENCH_KAFKA names: made, filled, counted, deleted.
 #![allow(dead_code)] // each bench uses a part
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -47,10 +47,19 @@ impl Topic {
         }
     }
 
-    /// Records that it holds.
+    /// Records that it holds. A partition of a new topic has no leader for a moment.
     pub fn records(&self) -> u64 {
         let consumer: BaseConsumer = config(&self.brokers).set("group.id", "bench").create().unwrap();
-        let end = |partition| consumer.fetch_watermarks(&self.name, partition, WAIT).unwrap().1;
+        let began = Instant::now();
+        let end = |partition| {
+            loop {
+                match consumer.fetch_watermarks(&self.name, partition, WAIT) {
+                    Ok((_, end)) => return end,
+                    Err(error) => assert!(began.elapsed() < WAIT, "{}: {error}", self.name),
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
         (0..PARTITIONS).map(end).sum::<i64>().unsigned_abs()
     }
 
