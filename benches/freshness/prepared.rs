@@ -1,4 +1,4 @@
-//! The date that already holds its rows: simulated trades of today, spread from midnight to ten minutes ago, carried through Kafka, bronze, silver
+//! The date that already holds its rows: simulated trades of today, spread from midnight to two minutes ago, carried through Kafka, bronze, silver
 //! and gold by the binary itself. Made once a day and kept; every run works on a copy that shares the files.
 
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use crate::topic::Topic;
 
 const PREFIX: &str = "freshness-lake-";
 /// Live trades begin after the prepared ones.
-const UNTIL_AGO_US: i64 = 600_000_000;
+const UNTIL_AGO_US: i64 = 120_000_000;
 /// Below this the rows of a day would lie on top of each other: a market makes at most one trade a microsecond, and bars want minutes.
-const LEAST_SPAN_US: i64 = 600_000_000;
+const LEAST_SPAN_US: i64 = 180_000_000;
 const RECEIVED_AFTER_US: i64 = 1_000;
 
 /// The folder of the prepared lake.
@@ -53,7 +53,7 @@ fn fill(brokers: &str, name: &str, rows: u64, clock: &Clock) -> Topic {
     let (from_us, until_us) = (midnight.timestamp_micros(), clock.now_us() - UNTIL_AGO_US);
     assert!(
         until_us - from_us >= LEAST_SPAN_US,
-        "the UTC day is too young to hold {rows} rows: run this twenty minutes after midnight or later"
+        "the UTC day is too young to hold {rows} rows: run this five minutes after midnight UTC or later"
     );
     let topic = Topic::open(brokers, name);
     let options = SimOptions::default();
