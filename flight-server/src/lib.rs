@@ -35,6 +35,7 @@ mod yielding;
 mod files;
 mod scan;
 mod schemas;
+mod skip;
 mod snapshot;
 mod version;
 

@@ -23,6 +23,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::files::DataFile;
+use crate::skip::SkippingSource;
 use crate::version::TableVersion;
 
 /// Where the lake's own store is registered in the runtime.
@@ -135,6 +136,7 @@ impl TableProvider for PinnedTable {
         };
         let statistics = self.statistics(&files, !filters.is_empty());
         let groups = groups(&files, state.config().target_partitions());
+        let source = SkippingSource::new(Arc::new(source), self.version.clone());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)

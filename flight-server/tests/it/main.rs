@@ -4,6 +4,7 @@
 
 mod catalogs;
 mod fixture;
+mod newest;
 mod prepared;
 mod refusals;
 mod results;
