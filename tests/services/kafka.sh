@@ -12,6 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh source-path=SCRIPTDIR
 source "$here/lib.sh"
+ports=2 start_seconds=120 stop_seconds=30 scheme=
 
 # The folder's name changes with the version in the pom, so an old cache is never taken for a new one.
 version=$(sed -n 's/.*<kafka.version>\(.*\)<.*/\1/p' "$here/kafka/pom.xml")
@@ -30,7 +31,8 @@ fetch() {
   touch "$home/complete"
 }
 
-configure() { # PORT: two ports in a row, for clients and for the controller
+# Two ports in a row, for clients and for the controller.
+prepare() { # PORT
   sed -e "s|@PORT@|$1|g" -e "s|@CONTROLLER_PORT@|$(($1 + 1))|g" -e "s|@DIR@|$dir|g" \
     "$here/kafka/server.properties" >"$dir/server.properties"
   java -Xmx128m -XX:TieredStopAtLevel=1 -cp "$home/libs/*" kafka.tools.StorageTool format \
@@ -39,7 +41,6 @@ configure() { # PORT: two ports in a row, for clients and for the controller
     tail -n 10 "$dir/format.log" >&2
     fail "the broker's folder could not be formatted"
   }
-  echo "$1" >"$dir/port"
 }
 
 launch() {
@@ -54,23 +55,4 @@ answers() { # PORT
   grep -q 'Kafka Server started' "$dir/log" && listening "$1"
 }
 
-usage="usage: kafka.sh start DIR [PORT] | stop DIR | kill DIR | fetch"
-command=${1:-}
-[[ $command == fetch ]] && { fetch; exit; }
-[[ $# -ge 2 ]] || fail "$usage"
-mkdir -p "$2"
-dir=$(cd "$2" && pwd)
-
-case $command in
-  start)
-    fetch
-    [[ -f $dir/port ]] || configure "${3:-$(free_ports 2)}"
-    port=$(<"$dir/port")
-    running "$dir" || launch
-    await "$dir" 120 answers "$port"
-    echo "127.0.0.1:$port"
-    ;;
-  stop) end "$dir" 30 ;;
-  kill) end "$dir" 0 ;;
-  *) fail "$usage" ;;
-esac
+main "$@"

@@ -1,4 +1,4 @@
-# Shared by the service scripts: messages, ports, and processes known by a pid file. Sourced, never run.
+# Shared by the service scripts: their command line, messages, ports, and processes known by a pid file. Sourced, never run.
 # shellcheck shell=bash
 
 # shellcheck disable=SC2034  # for the scripts that source this
@@ -64,4 +64,38 @@ end() { # DIR SECONDS
     while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
   fi
   rm -f "$1/pid"
+}
+
+# The command line of every service script. The script defines what differs:
+#   ports, start_seconds, stop_seconds   ports in a row, and how long a start and a clean end may take
+#   scheme                               before the printed address, empty where there is none
+#   fetch                                fills the cache
+#   prepare PORT                         makes $dir ready for the first start
+#   launch PORT                          starts the process, its output in $dir/log, its id in $dir/pid
+#   answers PORT                         true when it serves
+# shellcheck disable=SC2154  # the script's variables
+main() {
+  local port usage
+  usage="usage: $(basename "$0") start DIR [PORT] | stop DIR | kill DIR | fetch"
+  [[ ${1:-} == fetch ]] && { fetch; return; }
+  (($# >= 2)) || fail "$usage"
+  mkdir -p "$2"
+  dir=$(cd "$2" && pwd)
+  case $1 in
+    start)
+      fetch
+      if [[ ! -f $dir/port ]]; then
+        port=${3:-$(free_ports "$ports")}
+        prepare "$port"
+        echo "$port" >"$dir/port"
+      fi
+      port=$(<"$dir/port")
+      running "$dir" || launch "$port"
+      await "$dir" "$start_seconds" answers "$port"
+      echo "${scheme}127.0.0.1:$port"
+      ;;
+    stop) end "$dir" "$stop_seconds" ;;
+    kill) end "$dir" 0 ;;
+    *) fail "$usage" ;;
+  esac
 }

