@@ -59,15 +59,7 @@ fn main() {
 
 async fn bench(dir: &Path, rows: u64, runs: u64) {
     let silver = silver(dir, rows).await;
-    let snapshot = silver.load(None).await.unwrap();
-    #[allow(deprecated)]
-    let adds: Vec<_> = snapshot
-        .snapshot()
-        .unwrap()
-        .log_data()
-        .iter()
-        .map(|file| file.add_action())
-        .collect();
+    let adds = silver.files(None).await.unwrap();
     let bytes: i64 = adds.iter().map(|add| add.size).sum();
     let files: Vec<Arc<DataFile>> = adds
         .into_iter()

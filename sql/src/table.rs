@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use deltalake::DeltaTable;
+use deltalake::kernel::Add;
 use deltalake::logstore::{LogStoreRef, commit_uri_from_version};
 use tokio::sync::watch;
 
@@ -56,6 +57,17 @@ impl Table {
         };
         loaded.map_err(|e| delta_error("cannot load the state", self.name(), e))?;
         Ok(table)
+    }
+
+    /// The active data files at `version`, or the newest, with statistics and tags as they stand in the log. Costs what [`Self::load`] does.
+    pub async fn files(&self, version: Option<u64>) -> Result<Vec<Add>> {
+        let loaded = self.load(version).await?;
+        let snapshot = loaded
+            .snapshot()
+            .map_err(|e| delta_error("cannot read the state", self.name(), e))?;
+        // The one public way to the tags of a file.
+        #[allow(deprecated)]
+        Ok(snapshot.log_data().iter().map(|file| file.add_action()).collect())
     }
 
     /// Newest version, probing upwards from `from` (a version known to exist) without a listing.

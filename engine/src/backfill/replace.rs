@@ -81,20 +81,8 @@ struct Found {
 }
 
 async fn find(table: &Table, version: u64, topic: &str) -> Result<Found> {
-    let snapshot = table.load(Some(version)).await.step("load the files of a table")?;
-    let state = snapshot.snapshot().map_err(|source| Error::Sql {
-        step: "load the files of a table",
-        source: Box::new(ticklake_sql::Error::Delta {
-            what: "read the snapshot",
-            table: table.name().clone(),
-            source: Box::new(source),
-        }),
-    })?;
     let mut found = Found::default();
-    for file in state.log_data().iter() {
-        // The one public way to the tags of a file.
-        #[allow(deprecated)]
-        let add = file.add_action();
+    for add in table.files(Some(version)).await.step("load the files of a table")? {
         if may_hold(&add, topic) {
             take(table, &add, topic, &mut found).await?;
         }

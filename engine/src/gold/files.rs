@@ -7,9 +7,9 @@ use deltalake::kernel::{Add, Remove};
 use ticklake_sql::Table;
 use ticklake_sql::ddl::TableSpec;
 
+use crate::Result;
 use crate::error::Step;
 use crate::scan::DataFile;
-use crate::{Error, Result};
 
 #[derive(Debug, Default)]
 pub struct Files {
@@ -19,20 +19,9 @@ pub struct Files {
 impl Files {
     /// The files at `version`.
     pub async fn load(table: &Table, version: u64) -> Result<Self> {
-        let snapshot = table.load(Some(version)).await.step("load the files of a table")?;
-        let state = snapshot.snapshot().map_err(|source| Error::Sql {
-            step: "load the files of a table",
-            source: Box::new(ticklake_sql::Error::Delta {
-                what: "read the snapshot",
-                table: table.name().clone(),
-                source: Box::new(source),
-            }),
-        })?;
         let mut files = Self::default();
-        for file in state.log_data().iter() {
-            // The one public way to the statistics of a file as they stand in the log.
-            #[allow(deprecated)]
-            files.add(file.add_action(), table.spec());
+        for add in table.files(Some(version)).await.step("load the files of a table")? {
+            files.add(add, table.spec());
         }
         Ok(files)
     }

@@ -98,22 +98,13 @@ impl Output {
 
     async fn load(&mut self) -> Result<()> {
         let version = self.committer.version();
-        let snapshot = self.table.load(Some(version)).await.step("load the files of a table")?;
-        let state = snapshot.snapshot().map_err(|source| Error::Sql {
-            step: "load the files of a table",
-            source: Box::new(ticklake_sql::Error::Delta {
-                what: "read the snapshot",
-                table: self.table.name().clone(),
-                source: Box::new(source),
-            }),
-        })?;
+        let files = self
+            .table
+            .files(Some(version))
+            .await
+            .step("load the files of a table")?;
         self.held = Held::default();
-        for file in state.log_data().iter() {
-            // The one public way to the tags of a file.
-            #[allow(deprecated)]
-            let add = file.add_action();
-            self.held.apply(&[add], &[]);
-        }
+        self.held.apply(&files, &[]);
         self.held_version = version;
         self.list().await
     }

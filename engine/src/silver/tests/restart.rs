@@ -142,15 +142,7 @@ async fn two_instances_on_one_table_do_the_work_once() {
 
 async fn adds(lake: &TestLake, name: &TableName) -> Vec<Add> {
     let table = lake.lake.table(name).await.unwrap();
-    let snapshot = table.load(None).await.unwrap();
-    #[allow(deprecated)]
-    snapshot
-        .snapshot()
-        .unwrap()
-        .log_data()
-        .iter()
-        .map(|file| file.add_action())
-        .collect()
+    table.files(None).await.unwrap()
 }
 
 #[tokio::test]

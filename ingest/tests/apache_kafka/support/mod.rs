@@ -211,18 +211,16 @@ impl Held {
 
 pub async fn held(lake: &Lake, name: &TableName) -> Held {
     let table = lake.table(name).await.unwrap();
-    let loaded = table.load(None).await.unwrap();
     let store = table.log_store().object_store(None);
     let mut held = Held::default();
-    let adds: Vec<_> = loaded
-        .snapshot()
-        .unwrap()
-        .log_data()
-        .into_iter()
-        .map(|file| file.path().to_string())
-        .collect();
-    for path in adds {
-        let bytes = store.get(&path.as_str().into()).await.unwrap().bytes().await.unwrap();
+    for add in table.files(None).await.unwrap() {
+        let bytes = store
+            .get(&add.path.as_str().into())
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
         let batches = ParquetRecordBatchReaderBuilder::try_new(bytes)
             .unwrap()
             .build()
