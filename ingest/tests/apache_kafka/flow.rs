@@ -1,5 +1,6 @@
 //! Records in, rows out, and going on where it stopped.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     DEADLINE, Running, assert_trades_once, held, lake, options, producer, run_to_end, send, send_trades, trade, unique,
+    until,
 };
 use crate::topics::{brokers, create};
 
@@ -72,32 +74,51 @@ async fn commits_follow_rows_bytes_and_age_and_a_shutdown_drains() {
     assert_trades_once(&lake, 0..10_200).await;
 }
 
+/// Two writers that race for every commit of one table: lakes of their own, as two processes would have, and no group, so both read every partition.
+struct Pair(Running, Running);
+
+impl Pair {
+    fn start(topic: &str, folder: &Path) -> Self {
+        let options = BronzeOptions {
+            commit_age: Duration::from_millis(20),
+            ..options(&brokers(), topic)
+        };
+        let start = || Running::start(&options, &lake(folder));
+        Self(start(), start())
+    }
+
+    fn sum(&self, key: &str) -> u64 {
+        let of = |running: &Running| running.status.snapshot()[key].as_u64().unwrap();
+        of(&self.0) + of(&self.1)
+    }
+
+    /// Waits until they have committed `records` between them, and stops both.
+    async fn stop_after(self, records: u64) {
+        until("all is committed", || {
+            assert!(
+                !self.0.is_finished() && !self.1.is_finished(),
+                "a lost race ends nobody"
+            );
+            self.sum("records") >= records
+        })
+        .await;
+        assert!(self.sum("conflicts") > 0, "the race never happened");
+        self.0.stop().await;
+        self.1.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_writers_of_one_table_share_what_neither_doubles() {
     let topic = &unique("pair");
     create(topic, 3, &[]).await;
-    let brokers = brokers();
     let folder = tempfile::tempdir().unwrap();
-    let options = BronzeOptions {
-        commit_age: Duration::from_millis(20),
-        ..options(&brokers, topic)
-    };
-    // Lakes of their own, as two processes would have; no group, so both read every partition and race for every commit.
-    let (one, two) = (
-        Running::start(&options, &lake(folder.path())),
-        Running::start(&options, &lake(folder.path())),
-    );
+    let pair = Pair::start(topic, folder.path());
     for step in 0..20u64 {
-        send_trades(&brokers, topic, 3, step * 500..(step + 1) * 500);
+        send_trades(&brokers(), topic, 3, step * 500..(step + 1) * 500);
     }
-    let lake = lake(folder.path());
-    let records = |running: &Running| running.status.snapshot()["records"].as_u64().unwrap();
-    crate::support::until("all is committed", || records(&one) + records(&two) >= 10_000).await;
-    let conflicts = |running: &Running| running.status.snapshot()["conflicts"].as_u64().unwrap();
-    assert!(conflicts(&one) + conflicts(&two) > 0, "the race never happened");
-    one.stop().await;
-    two.stop().await;
-    assert_trades_once(&lake, 0..10_000).await;
+    pair.stop_after(10_000).await;
+    assert_trades_once(&lake(folder.path()), 0..10_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,18 +126,10 @@ async fn two_writers_share_dead_letters_and_the_rows_beside_them() {
     const STEPS: u64 = 40;
     let topic = &unique("pair-bad");
     create(topic, 3, &[]).await;
-    let brokers = brokers();
     let folder = tempfile::tempdir().unwrap();
-    let options = BronzeOptions {
-        commit_age: Duration::from_millis(20),
-        ..options(&brokers, topic)
-    };
     // Each flush commits twice, and each of the four commits may meet one of the other writer's.
-    let (one, two) = (
-        Running::start(&options, &lake(folder.path())),
-        Running::start(&options, &lake(folder.path())),
-    );
-    let producer = producer(&brokers, &[]);
+    let pair = Pair::start(topic, folder.path());
+    let producer = producer(&brokers(), &[]);
     for step in 0..STEPS {
         for seq in step * 100..(step + 1) * 100 {
             send(&producer, topic, (seq % 3) as i32, Some(trade(seq).as_bytes()));
@@ -126,18 +139,7 @@ async fn two_writers_share_dead_letters_and_the_rows_beside_them() {
         }
         producer.flush(DEADLINE).unwrap();
     }
-    let sum = |key: &str| {
-        let of = |running: &Running| running.status.snapshot()[key].as_u64().unwrap();
-        of(&one) + of(&two)
-    };
-    crate::support::until("all is committed", || {
-        assert!(!one.is_finished() && !two.is_finished(), "a lost race ends nobody");
-        sum("records") >= STEPS * 103
-    })
-    .await;
-    assert!(sum("conflicts") > 0, "the race never happened");
-    one.stop().await;
-    two.stop().await;
+    pair.stop_after(STEPS * 103).await;
     let lake = lake(folder.path());
     assert_trades_once(&lake, 0..STEPS * 100).await;
     let dead = held(&lake, &TableName::bronze_dead_letters()).await;
