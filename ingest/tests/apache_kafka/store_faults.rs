@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use futures::StreamExt;
 use object_store::ObjectStore;
 use rdkafka::producer::Producer;
+use ticklake_ingest::bronze::BronzeReport;
 use ticklake_sql::TableName;
 
 use crate::support::flaky_store::FlakyStore;
@@ -47,29 +48,46 @@ async fn refused_writes_are_retried_and_visible_until_the_store_recovers() {
     assert_trades_once(&lake, 0..2000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_did_not_land_is_tried_again_with_the_same_files() {
-    let topic = &unique("not-landed");
+/// Five flushes of 100 trades and a dead letter, each after `fault`. However their commits fared, the tables hold every record once, and positions
+/// and counters moved by exactly these records.
+async fn run_through(name: &str, fault: impl Fn(&FlakyStore)) -> (Arc<FlakyStore>, BronzeReport, u64) {
+    const RECORDS: u64 = 5 * 101;
+    let topic = &unique(name);
     create(topic, 2, &[]).await;
-    let brokers = brokers();
     let store = Arc::<FlakyStore>::default();
     let lake = store.lake();
-    let running = Running::start(&options(&brokers, topic), &lake);
-    send_trades(&brokers, topic, 2, 0..100);
-    running.until_recorded(100).await;
-    for step in 1..=5u64 {
-        store.refuse_commits.store(2, Ordering::SeqCst);
-        send_trades(&brokers, topic, 2, step * 100..(step + 1) * 100);
-        running.until_recorded((step + 1) * 100).await;
+    let running = Running::start(&options(&brokers(), topic), &lake);
+    running.until("it runs", |status| status["state"] == "running").await;
+    let producer = producer(&brokers(), &[]);
+    for step in 0..5u64 {
+        fault(&store);
+        for seq in step * 100..(step + 1) * 100 {
+            send(&producer, topic, (seq % 2) as i32, Some(trade(seq).as_bytes()));
+        }
+        send(&producer, topic, 0, Some(b"no trade"));
+        producer.flush(DEADLINE).unwrap();
+        running.until_recorded((step + 1) * 101).await;
     }
-    assert!(running.status.snapshot()["retries"].as_u64().unwrap() >= 8);
+    let retries = running.status.snapshot()["retries"].as_u64().unwrap();
     let report = running.stop().await;
-    assert_trades_once(&lake, 0..600).await;
-    let written = lake
-        .object_store()
-        .list(Some(&"bronze/trades".into()))
-        .collect::<Vec<_>>()
-        .await;
+    assert_trades_once(&lake, 0..500).await;
+    let dead = held(&lake, &TableName::bronze_dead_letters()).await;
+    assert_eq!((dead.rows(), dead.doubles()), (5, 0));
+    assert_eq!((report.records, report.rows, report.dead_letters), (RECORDS, 500, 5));
+    let trades = lake.table(&TableName::bronze_trades()).await.unwrap();
+    let (_, recorded) = trades.positions().await.unwrap();
+    let offsets = recorded.iter().filter(|(app_id, _)| app_id.contains("/kafka/"));
+    assert_eq!(offsets.map(|(_, offset)| *offset).sum::<i64>(), RECORDS as i64);
+    (store, report, retries)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_did_not_land_is_tried_again_with_the_same_files() {
+    // Of the side table's commit and of the main one's, the first try is refused.
+    let refuse = |store: &FlakyStore| store.refuse_every_second_commit.store(4, Ordering::SeqCst);
+    let (store, report, retries) = run_through("not-landed", refuse).await;
+    assert!(retries >= 8, "commits were not refused: {retries} retries");
+    let written = store.list(Some(&"lake/bronze/trades".into())).collect::<Vec<_>>().await;
     let files = written
         .iter()
         .filter(|file| file.as_ref().unwrap().location.as_ref().ends_with(".parquet"));
@@ -78,28 +96,7 @@ async fn a_commit_that_did_not_land_is_tried_again_with_the_same_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_found_landed_and_not_repeated() {
-    let topic = &unique("lost");
-    create(topic, 2, &[]).await;
-    let brokers = brokers();
-    let store = Arc::<FlakyStore>::default();
-    let lake = store.lake();
-    let running = Running::start(&options(&brokers, topic), &lake);
-    send_trades(&brokers, topic, 2, 0..100);
-    running.until_recorded(100).await;
-    for step in 1..=5u64 {
-        // Of a flush with dead letters, the side table's commit and the main one's each lose an answer.
-        store.lose_answers.store(2, Ordering::SeqCst);
-        let producer = producer(&brokers, &[]);
-        for seq in step * 100..(step + 1) * 100 {
-            send(&producer, topic, (seq % 2) as i32, Some(trade(seq).as_bytes()));
-        }
-        send(&producer, topic, 0, Some(b"no trade"));
-        producer.flush(DEADLINE).unwrap();
-        running.until_recorded(step * 101 + 100).await;
-    }
+    let lose = |store: &FlakyStore| store.lose_answers.store(2, Ordering::SeqCst);
+    let (store, ..) = run_through("lost", lose).await;
     assert!(store.lost.load(Ordering::SeqCst) >= 8, "answers were not lost");
-    running.stop().await;
-    assert_trades_once(&lake, 0..600).await;
-    let dead = held(&lake, &TableName::bronze_dead_letters()).await;
-    assert_eq!((dead.rows(), dead.doubles()), (5, 0));
 }

@@ -169,11 +169,14 @@ impl Commits {
         }
         let flush = &written.flush;
         let mut backoff = Backoff::default();
+        // Rows of an attempt that nobody answered: if they are held now, that attempt landed.
+        let mut unanswered = 0;
         loop {
             let held = recorded(&self.dead_letters, &flush.topic);
             let rows = dead_letters::above(&written.dead_letters, &held)?;
             let count: usize = rows.iter().map(|batch| batch.num_rows()).sum();
             if count == 0 {
+                add(&self.shared.status.dead_letters, unanswered);
                 return Ok(true);
             }
             let partitions = dead_letters::partitions(&rows);
@@ -204,6 +207,7 @@ impl Commits {
                 }
                 Ok(Outcome::Conflict { .. }) => {}
                 Err(error) if error.kind() == ErrorKind::Retry => {
+                    unanswered = count as u64;
                     self.retry_later(self.shared.dead_letters.name(), &error);
                     if !backoff.wait(&self.shared.abandon).await {
                         return Ok(false);

@@ -17,8 +17,8 @@ use ticklake_sql::{Clock, Lake, LakeOptions};
 pub struct FlakyStore {
     inner: InMemory,
     pub refuse: AtomicBool,
-    /// So many puts under `_delta_log` are refused, where data files pass.
-    pub refuse_commits: AtomicU32,
+    /// Of so many puts under `_delta_log` the first, the third and so on are refused, where data files pass.
+    pub refuse_every_second_commit: AtomicU32,
     /// So many puts under `_delta_log` land and answer with an error.
     pub lose_answers: AtomicU32,
     pub lost: AtomicU32,
@@ -56,15 +56,16 @@ impl ObjectStore for FlakyStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.check()?;
         let is_commit = location.as_ref().contains("_delta_log/") && location.as_ref().ends_with(".json");
+        // How many are left, this one included; `None` where it is not one of them.
         let one_of = |count: &AtomicU32| {
-            let less = |left: u32| left.checked_sub(1);
-            is_commit && count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+            let less = |left: u32| left.checked_sub(1).filter(|_| is_commit);
+            count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).ok()
         };
-        if one_of(&self.refuse_commits) {
+        if one_of(&self.refuse_every_second_commit).is_some_and(|left| left % 2 == 0) {
             return Err(failed("commits are refused"));
         }
         let result = self.inner.put_opts(location, payload, options).await?;
-        if one_of(&self.lose_answers) {
+        if one_of(&self.lose_answers).is_some() {
             self.lost.fetch_add(1, Ordering::SeqCst);
             return Err(failed("the answer was lost"));
         }
