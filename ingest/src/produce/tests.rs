@@ -327,6 +327,18 @@ async fn an_unreachable_broker_is_one_sentence_with_its_address() {
 }
 
 #[test]
+fn records_are_acknowledged_by_all_and_never_given_up() {
+    let config = ProduceOptions::default().client_config().unwrap();
+    for (name, value) in [
+        ("message.timeout.ms", "0"),
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+    ] {
+        assert_eq!(config.get(name), Some(value), "{name}");
+    }
+}
+
+#[test]
 fn settings_that_weaken_delivery_are_refused() {
     for (name, value) in [
         ("acks", "1"),

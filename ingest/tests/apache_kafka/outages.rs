@@ -232,6 +232,12 @@ async fn ten_minutes_without_a_broker_cost_what_the_venue_said_meanwhile_and_not
         })
         .await;
     let missed = producer.status.feed.recent_gaps();
+    let ended = producer.status.snapshot();
+    assert_eq!(
+        (number(&ended, &["resent"]), number(&ended, &["renewals"])),
+        (0, 0),
+        "librdkafka gives nothing back, however long it takes: {ended:#}"
+    );
     let report = producer.stop().await;
     assert_eq!((report.rejected, report.undelivered), (0, 0));
     ingest.until_recorded(report.delivered).await;
