@@ -97,6 +97,11 @@ impl Running {
         )
     }
 
+    #[cfg(feature = "services")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());

@@ -1,4 +1,4 @@
-//! A Kafka broker of a test's own, which it may stop and start again (tests/services).
+//! A Kafka broker or an S3 server of a test's own, which it may stop and start again (tests/services).
 
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +13,11 @@ impl Service {
     /// Stopped by kill -9.
     pub fn kafka() -> Self {
         Self::of("kafka.sh", "kill")
+    }
+
+    /// Bucket `ticklake`.
+    pub fn s3() -> Self {
+        Self::of("s3.sh", "stop")
     }
 
     fn of(script: &'static str, stop: &'static str) -> Self {
