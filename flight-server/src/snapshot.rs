@@ -206,6 +206,7 @@ async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
         // Said once, however long it lasts.
         match (&looked, failing) {
             (Err(error), false) => {
+                shared.status.noted(shared.lake.clock().now_us(), error);
                 tracing::warn!(table = %follower.table.name(), error = %chain(error), "cannot follow the table's log");
             }
             (Ok(()), true) => tracing::info!(table = %follower.table.name(), "following the table's log again"),

@@ -46,6 +46,11 @@ impl ServerStatus {
 
     pub(crate) fn failed(&self, at_us: i64, error: &Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
+        self.noted(at_us, error);
+    }
+
+    /// Went wrong beside the queries.
+    pub(crate) fn noted(&self, at_us: i64, error: &Error) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((at_us, error.to_string()));
     }
 

@@ -1,4 +1,4 @@
-//! Trims the embedded broker's log once a minute: what bronze holds and is old enough goes.
+//! Trims the embedded broker's log once a minute: what bronze holds and is old enough goes. A failure shows in `status`: the log grows meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use ticklake_sql::Clock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::stage::StageState;
 use crate::embedded_broker::Trimmer;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
 pub struct BrokerUpkeep {
+    pub state: Arc<StageState>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -26,6 +28,9 @@ pub fn start(
 ) -> BrokerUpkeep {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
+    let state = Arc::new(StageState::default());
+    state.set("running");
+    let shown = state.clone();
     let task = tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -36,13 +41,19 @@ pub fn start(
             let positions: Vec<_> = status.positions().into_iter().collect();
             let before_ms = clock.now().timestamp_millis() - i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
             match trimmer.trim(&topic, &positions, before_ms).await {
-                Ok(0) => {}
-                Ok(dropped) => tracing::debug!(dropped, "embedded broker trimmed"),
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "embedded broker's log is not trimmed"),
+                Ok(dropped) => {
+                    shown.set("running");
+                    tracing::debug!(dropped, "embedded broker trimmed");
+                }
+                Err(error) => {
+                    let error = format!("the embedded broker's log is not trimmed: {error:#}");
+                    tracing::warn!(error, "upkeep failed");
+                    shown.failed(&error, clock.now_us());
+                }
             }
         }
     });
-    BrokerUpkeep { stop, task }
+    BrokerUpkeep { state, stop, task }
 }
 
 impl BrokerUpkeep {

@@ -113,12 +113,15 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         )
     });
 
-    let stages = vec![
+    let mut stages = vec![
         shown("produce", &produce.state, move || produce_status.snapshot()),
         shown("ingest", &ingest.state, move || bronze_status.snapshot()),
         shown("jobs", &jobs.state, move || engine_status.snapshot()),
         shown("serve", &serve.state, move || server_status.snapshot()),
     ];
+    if let Some(upkeep) = &upkeep {
+        stages.push(shown("broker", &upkeep.state, || serde_json::json!({})));
+    }
     let heartbeat = Heartbeat::start(&lake, "up", stages);
     let ports = Ports {
         flight,

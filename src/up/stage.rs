@@ -43,11 +43,11 @@ impl StageState {
         snapshot
     }
 
-    fn set(&self, state: &'static str) {
+    pub(super) fn set(&self, state: &'static str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).state = state;
     }
 
-    fn failed(&self, message: &str, at_us: i64) {
+    pub(super) fn failed(&self, message: &str, at_us: i64) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.state = "failed, trying again";
         inner.failures += 1;

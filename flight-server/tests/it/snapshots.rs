@@ -87,6 +87,33 @@ async fn a_commit_of_another_process_is_seen_within_moments() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_followed_shows_in_the_status() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let before = number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m").await;
+    let next = lake.bars().await.latest_version(None).await.unwrap() + 1;
+    let entry = lake
+        .dir
+        .path()
+        .join(format!("gold/ohlcv_1m/_delta_log/{next:020}.json"));
+    std::fs::write(&entry, "{\"torn").unwrap();
+    eventually("it is told", async || {
+        let status = server.status.snapshot();
+        let told = status["last_error"]["message"].as_str().unwrap_or_default();
+        told.contains("gold.ohlcv_1m") && status["errors"] == 0
+    })
+    .await;
+    std::fs::remove_file(&entry).unwrap();
+    lake.add_bars("BTC-USDT", 3..4).await;
+    eventually("it follows again", async || {
+        number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m").await == before + 1
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_idle_server_looks_before_it_answers() {
     let lake = TestLake::with_bars(5).await;
     // Polls never: only the look that a query asks for can find the commit.

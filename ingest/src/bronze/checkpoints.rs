@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ticklake_sql::{Table, TableName, log};
 
-use super::pipeline::Shared;
+use super::pipeline::{Shared, chain};
 
 /// Commits between two checkpoints where the table's properties do not say.
 const DEFAULT_INTERVAL: u64 = 100;
@@ -36,7 +36,13 @@ async fn follow(shared: &Shared, table: &Table) {
         last = version;
         match log::checkpoint(table, keep_from(shared, table).await).await {
             Ok(()) => tracing::info!(table = %table.name(), version, "checkpoint written"),
-            Err(error) => tracing::warn!(table = %table.name(), version, %error, "no checkpoint written"),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(table = %table.name(), version, error, "no checkpoint written");
+                shared
+                    .status
+                    .noted(&format!("no checkpoint of {} written: {error}", table.name()));
+            }
         }
     }
 }

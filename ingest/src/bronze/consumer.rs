@@ -78,7 +78,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition travels as an error too.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            self.status.broker_error(reason);
+            self.status.noted(reason);
         }
     }
 }

@@ -190,7 +190,8 @@ impl BronzeStatus {
         self.state.lock().trouble = None;
     }
 
-    pub(crate) fn broker_error(&self, message: &str) {
+    /// Went wrong and holds nothing up by itself: the last error of this run.
+    pub(crate) fn noted(&self, message: &str) {
         let mut state = self.state.lock();
         let at_us = state.clock.as_ref().map(ticklake_sql::Clock::now_us);
         state.last_error = Some((message.to_owned(), at_us));

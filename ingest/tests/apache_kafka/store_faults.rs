@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::ObjectStore;
 use rdkafka::producer::Producer;
-use ticklake_ingest::bronze::BronzeReport;
+use ticklake_ingest::bronze::{BronzeOptions, BronzeReport};
 use ticklake_sql::TableName;
 
 use crate::support::flaky_store::FlakyStore;
@@ -99,4 +100,35 @@ async fn a_commit_whose_answer_is_lost_is_found_landed_and_not_repeated() {
     let lose = |store: &FlakyStore| store.lose_answers.store(2, Ordering::SeqCst);
     let (store, ..) = run_through("lost", lose).await;
     assert!(store.lost.load(Ordering::SeqCst) >= 8, "answers were not lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_cannot_be_written_shows_and_holds_nothing_up() {
+    /// Commits between two checkpoints, and one more.
+    const COMMITS: u64 = 101;
+    let topic = &unique("no-checkpoint");
+    create(topic, 1, &[]).await;
+    let store = Arc::<FlakyStore>::default();
+    store.refuse_checkpoints.store(true, Ordering::SeqCst);
+    let lake = store.lake();
+    let options = BronzeOptions {
+        commit_age: Duration::from_millis(1),
+        ..options(&brokers(), topic)
+    };
+    let running = Running::start(&options, &lake);
+    let producer = producer(&brokers(), &[]);
+    for seq in 0..COMMITS {
+        send(&producer, topic, 0, Some(trade(seq).as_bytes()));
+        producer.flush(DEADLINE).unwrap();
+        running.until_recorded(seq + 1).await;
+    }
+    running
+        .until("the missing checkpoint shows", |status| {
+            let error = status["last_error"]["message"].as_str().unwrap_or_default();
+            error.contains("no checkpoint of bronze.trades written") && error.contains("checkpoints are refused")
+        })
+        .await;
+    assert!(running.status.snapshot()["trouble"].is_null());
+    running.stop().await;
+    assert_trades_once(&lake, 0..COMMITS).await;
 }

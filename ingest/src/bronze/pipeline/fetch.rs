@@ -221,7 +221,7 @@ impl Fetch {
                 }
                 code => {
                     tracing::debug!(%code, "consumer error, librdkafka tries again");
-                    self.shared.status.broker_error(&code.to_string());
+                    self.shared.status.noted(&code.to_string());
                 }
             },
             error => tracing::debug!(%error, "consumer event"),

@@ -30,3 +30,4 @@ mod run;
 
 pub use run::{BronzeReport, run};
 pub use shared::Shared;
+pub use write::chain;

@@ -17,6 +17,7 @@ use ticklake_sql::{Clock, Lake, LakeOptions};
 pub struct FlakyStore {
     inner: InMemory,
     pub refuse: AtomicBool,
+    pub refuse_checkpoints: AtomicBool,
     /// Of so many puts under `_delta_log` the first, the third and so on are refused, where data files pass.
     pub refuse_every_second_commit: AtomicU32,
     /// So many puts under `_delta_log` land and answer with an error.
@@ -29,9 +30,11 @@ impl FlakyStore {
         Lake::with_store("memory:///lake", self.clone(), LakeOptions::default(), Clock::system()).unwrap()
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, location: &Path) -> Result<()> {
         if self.refuse.load(Ordering::SeqCst) {
             Err(failed("writes are refused"))
+        } else if self.refuse_checkpoints.load(Ordering::SeqCst) && location.as_ref().contains(".checkpoint") {
+            Err(failed("checkpoints are refused"))
         } else {
             Ok(())
         }
@@ -54,7 +57,7 @@ impl fmt::Display for FlakyStore {
 #[async_trait::async_trait]
 impl ObjectStore for FlakyStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.check()?;
+        self.check(location)?;
         let is_commit = location.as_ref().contains("_delta_log/") && location.as_ref().ends_with(".json");
         // How many are left, this one included; `None` where it is not one of them.
         let one_of = |count: &AtomicU32| {
@@ -77,7 +80,7 @@ impl ObjectStore for FlakyStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.check()?;
+        self.check(location)?;
         self.inner.put_multipart_opts(location, options).await
     }
 
@@ -98,7 +101,7 @@ impl ObjectStore for FlakyStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.check()?;
+        self.check(to)?;
         self.inner.copy_opts(from, to, options).await
     }
 }
