@@ -164,26 +164,23 @@ fn the_first_block_says_what_runs_where() {
     up.process.terminate();
 }
 
+fn status(folder: &Path, format: &str) -> String {
+    let mut command = ticklake(folder);
+    command
+        .env("TICKLAKE_UP__DATA_DIR", folder.join("data"))
+        .args(["status", "--format", format]);
+    let output = Running::start(&mut command).output();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn status_shows_positions_lag_and_ages() {
     let folder = tempfile::tempdir().unwrap();
     let up = start(folder.path(), &[]);
     up.wait_for_trades(folder.path(), 0, Duration::from_secs(20));
-    let data_dir = folder.path().join("data");
-    let variable = data_dir.to_str().unwrap();
-    let ask = |format: &str| {
-        let mut command = ticklake(folder.path());
-        let output = Running::start(
-            command
-                .env("TICKLAKE_UP__DATA_DIR", variable)
-                .args(["status", "--format", format]),
-        )
-        .output();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
     let report: Value = eventually("a heartbeat", Duration::from_secs(10), || {
-        let report: Value = serde_json::from_str(&ask("json")).unwrap();
+        let report: Value = serde_json::from_str(&status(folder.path(), "json")).unwrap();
         (report["roles"][0]["state"] == "running").then_some(report)
     });
     let tables: Vec<_> = report["tables"]
@@ -197,7 +194,7 @@ fn status_shows_positions_lag_and_ages() {
         "{tables:?}"
     );
     assert!(report["kafka"]["lag_records"].is_i64(), "{report}");
-    let screen = ask("table");
+    let screen = status(folder.path(), "table");
     assert!(
         screen.contains("bronze.trades") && screen.contains("records"),
         "{screen}"
@@ -215,5 +212,27 @@ fn a_free_port_is_picked_and_the_default_one_is_not_needed() {
     let folder = tempfile::tempdir().unwrap();
     let up = start(folder.path(), &[]);
     assert!(!up.flight.ends_with(":0"), "{}", up.flight);
+    up.process.terminate();
+}
+
+#[test]
+fn a_stage_that_fails_shows_in_status_and_the_others_run() {
+    let folder = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago and that nobody listens on.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let up = start(folder.path(), &["--bootstrap-servers", &nobody]);
+    eventually("both stages tell of the broker", Duration::from_secs(60), || {
+        let report: Value = serde_json::from_str(&status(folder.path(), "json")).unwrap();
+        let tells = |stage: &str| {
+            let error = &report["roles"][0]["stages"][stage]["stage_error"]["message"];
+            error.as_str().is_some_and(|message| message.contains(&nobody))
+        };
+        (tells("produce") && tells("ingest")).then_some(())
+    });
+    assert_eq!(up.query(folder.path(), "SELECT 1 AS n").unwrap()[0]["n"], 1);
     up.process.terminate();
 }
