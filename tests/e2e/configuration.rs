@@ -264,18 +264,14 @@ fn an_unreachable_server_broker_or_bucket_is_named() {
     let storage = format!(
         "[storage]\nendpoint = 'http://{addr}'\nregion = 'us-east-1'\naccess_key_id = 'a'\nsecret_access_key = 'b'\n"
     );
-    check(
-        &storage,
-        &[],
-        &["ingest", "--lake", "s3://nowhere/lake", "--until-latest"],
-        1,
-        &["s3://nowhere/lake"],
-    );
-    check(
-        &storage,
-        &[],
-        &["refresh", "--lake", "s3://nowhere/lake"],
-        1,
-        &["s3://nowhere/lake"],
-    );
+    for args in [
+        &["ingest", "--until-latest"][..],
+        &["refresh"],
+        &["run"],
+        &["status"],
+        &["dlq", "list"],
+    ] {
+        let args = [args, &["--lake", "s3://nowhere/lake"]].concat();
+        check(&storage, &[], &args, 1, &["s3://nowhere/lake"]);
+    }
 }
