@@ -5,6 +5,7 @@
 mod backfill;
 mod broker;
 mod configuration;
+mod guarantees;
 mod lake;
 #[cfg(feature = "services")]
 mod outages;
