@@ -2,6 +2,7 @@
 
 mod optimize;
 mod races;
+mod vacuum;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use chrono::DateTime;
 use lake::{Row, TestLake, row};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ticklake_sql::{Table, TableName};
