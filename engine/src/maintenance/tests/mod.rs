@@ -2,6 +2,7 @@
 
 mod optimize;
 mod races;
+mod retention;
 mod vacuum;
 
 use std::sync::atomic::Ordering;
