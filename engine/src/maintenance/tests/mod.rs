@@ -1,5 +1,6 @@
 //! Maintenance of a lake on local disk that the tests fill themselves, read back from the files that the log lists.
 
+mod late;
 mod optimize;
 mod races;
 mod retention;
