@@ -1,11 +1,13 @@
 //! Maintenance of a lake on local disk that the tests fill themselves, read back from the files that the log lists.
 
+mod hours;
 mod late;
 mod optimize;
 mod races;
 mod retention;
 mod vacuum;
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -78,4 +80,21 @@ fn as_defined(batch: &RecordBatch, schema: &SchemaRef) -> RecordBatch {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap());
     RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
+}
+
+/// Data files on disk, sorted.
+fn on_disk(lake: &TestLake, name: &TableName) -> Vec<PathBuf> {
+    let folder = PathBuf::from(lake.lake.uri()).join(name.path());
+    let mut found = Vec::new();
+    for partition in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if partition.file_name() != "_delta_log" {
+            found.extend(
+                std::fs::read_dir(partition.path())
+                    .unwrap()
+                    .map(|file| file.unwrap().path()),
+            );
+        }
+    }
+    found.sort();
+    found
 }

@@ -23,23 +23,6 @@ fn full() -> VacuumOptions {
     }
 }
 
-/// Data files on disk, sorted.
-fn on_disk(lake: &TestLake, name: &TableName) -> Vec<PathBuf> {
-    let folder = PathBuf::from(lake.lake.uri()).join(name.path());
-    let mut found = Vec::new();
-    for partition in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        if partition.file_name() != "_delta_log" {
-            found.extend(
-                std::fs::read_dir(partition.path())
-                    .unwrap()
-                    .map(|file| file.unwrap().path()),
-            );
-        }
-    }
-    found.sort();
-    found
-}
-
 /// Ages every file on disk, as the store sees it, to the test's clock.
 fn age(lake: &TestLake, name: &TableName) {
     let now = DateTime::from_timestamp_micros(lake.now_us.load(Ordering::SeqCst)).unwrap();
