@@ -93,12 +93,15 @@ pub fn read(add: &Add) -> Option<Vec<OffsetRange>> {
     serde_json::from_str(add.tags.as_ref()?.get(TAG)?.as_deref()?).ok()
 }
 
+pub fn to_tag(ranges: &[OffsetRange]) -> String {
+    serde_json::to_string(ranges).unwrap_or_default()
+}
+
 /// Puts the tag in its place.
 pub fn put(add: &mut Add, ranges: &[OffsetRange]) {
-    let tag = serde_json::to_string(ranges).unwrap_or_default();
     add.tags
         .get_or_insert_with(HashMap::new)
-        .insert(TAG.to_owned(), Some(tag));
+        .insert(TAG.to_owned(), Some(to_tag(ranges)));
 }
 
 /// The ranges of a file that holds the rows of several.

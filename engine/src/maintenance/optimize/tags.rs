@@ -1,12 +1,15 @@
-//! What the Adds of merged files said of them, said of the file that they became: the ranges of trade ids by which silver finds repeats.
+//! What the Adds of merged files said of them, said of the file that they became: the ranges of trade ids by which silver finds repeats, and
+//! the records of bronze by which a proof counts them.
 //!
-//! A file without its ranges makes silver read its key columns at every start, so ranges that no Add tells are taken from the rows.
+//! A file without its ranges makes silver read its key columns at every start, so ranges that no Add tells are taken from the rows. Records are
+//! told by all files or by none: a topic's id stands in no row.
 
 use std::collections::{BTreeMap, HashMap};
 
 use arrow::record_batch::RecordBatch;
 use deltalake::kernel::Add;
 use ticklake_sql::TableName;
+use ticklake_sql::offset_ranges::{self, OffsetRange};
 
 use crate::Result;
 use crate::silver::ranges::{Ranges, Span, TAG};
@@ -40,6 +43,8 @@ pub struct Tags {
     ranges: Ranges,
     /// Ranges come from the rows.
     from_rows: bool,
+    /// Records of bronze, where every Add tells its own.
+    records: Option<Vec<OffsetRange>>,
     /// Tags of other parties that all files share.
     shared: HashMap<String, Option<String>>,
 }
@@ -64,6 +69,7 @@ impl Tags {
             kept,
             ranges: merged,
             from_rows,
+            records: records(adds.clone()),
             shared: shared(adds),
         }
     }
@@ -86,13 +92,22 @@ impl Tags {
         if self.kept != Kept::Nowhere {
             tags.insert(TAG.to_owned(), Some(self.ranges.to_tag()));
         }
+        if let Some(records) = self.records {
+            tags.insert(offset_ranges::TAG.to_owned(), Some(offset_ranges::to_tag(&records)));
+        }
         (!tags.is_empty()).then_some(tags)
     }
+}
+
+fn records<'a>(adds: impl Iterator<Item = &'a Add>) -> Option<Vec<OffsetRange>> {
+    let all: Option<Vec<Vec<OffsetRange>>> = adds.map(offset_ranges::read).collect();
+    Some(offset_ranges::merge(all?.into_iter().flatten()))
 }
 
 fn shared<'a>(mut adds: impl Iterator<Item = &'a Add>) -> HashMap<String, Option<String>> {
     let mut shared = adds.next().and_then(|add| add.tags.clone()).unwrap_or_default();
     shared.remove(TAG);
+    shared.remove(offset_ranges::TAG);
     for add in adds {
         shared.retain(|key, value| add.tags.as_ref().and_then(|tags| tags.get(key)) == Some(value));
     }
@@ -183,5 +198,34 @@ mod tests {
             .finish()
             .unwrap();
         assert_eq!(same.len(), 1);
+    }
+
+    #[test]
+    fn records_of_all_files_are_told_of_the_merged_one() {
+        let add = |topic: &str, from, to, rows| {
+            let mut add = Add::default();
+            let range = OffsetRange {
+                topic_id: topic.to_owned(),
+                partition: 0,
+                from,
+                to,
+                rows,
+            };
+            offset_ranges::put(&mut add, &[range]);
+            add
+        };
+        let files = [add("t", 5, 9, 4), add("file:ab", 1, 3, 2), add("t", 0, 5, 4)];
+        let bronze = TableName::bronze_trades();
+        let merged = Add {
+            tags: Tags::of(&bronze, files.iter()).finish(),
+            ..Add::default()
+        };
+        let expected: Vec<_> = [add("file:ab", 1, 3, 2), add("t", 0, 9, 8)]
+            .iter()
+            .flat_map(|add| offset_ranges::read(add).unwrap())
+            .collect();
+        assert_eq!(offset_ranges::read(&merged), Some(expected));
+        let untold = Add::default();
+        assert_eq!(Tags::of(&bronze, files.iter().chain([&untold])).finish(), None);
     }
 }
