@@ -37,6 +37,10 @@ pub enum Command {
     Refresh(RefreshArgs),
     /// Historical files -> bronze -> silver -> gold
     Backfill(BackfillArgs),
+    /// Merge small files now
+    Optimize(OptimizeArgs),
+    /// Delete the files that no version inside the time-travel window needs
+    Vacuum(VacuumArgs),
     /// The Flight SQL server
     Serve(ServeArgs),
     /// Ask a server and print the rows
@@ -204,6 +208,40 @@ pub struct BackfillArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct OptimizeArgs {
+    /// Only these tables, e.g. silver.trades [default: all]
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Only say what would be merged
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct VacuumArgs {
+    /// Only these tables, e.g. silver.trades [default: all]
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// List every file now, whenever that was done last
+    #[arg(long)]
+    pub full: bool,
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Versions of this age can still be read
+    #[arg(long, value_name = "DURATION")]
+    pub time_travel: Option<String>,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     pub lake: LakeArgs,
@@ -336,6 +374,11 @@ impl Cli {
             Command::Run(args) => args.lake.put(&mut over),
             Command::Refresh(args) => args.lake.put(&mut over),
             Command::Backfill(args) => args.lake.put(&mut over),
+            Command::Optimize(args) => args.lake.put(&mut over),
+            Command::Vacuum(args) => {
+                args.lake.put(&mut over);
+                over.flag("vacuum.time_travel", "--time-travel", args.time_travel.clone());
+            }
             Command::Serve(args) => {
                 args.lake.put(&mut over);
                 over.flag("serve.flight_addr", "--flight-addr", args.flight_addr.clone());

@@ -14,9 +14,11 @@ use crate::config::Settings;
 use crate::config::settings::{JobSettings, SilverSettings};
 use crate::exit::Usage;
 use crate::heartbeat::Heartbeat;
-use crate::{options, shutdown};
+use crate::maintenance::Replaced;
+use crate::{maintenance, options, shutdown};
 
-pub fn all(settings: &Settings) -> anyhow::Result<Vec<JobOptions>> {
+/// `replaced`: how long replaced files stay where the settings leave it to the role.
+pub fn all(settings: &Settings, replaced: Replaced) -> anyhow::Result<Vec<JobOptions>> {
     let silver = every("silver", &settings.jobs.silver)?;
     let gold = every("gold", &settings.jobs.gold)?;
     let checkpoint = every("checkpoint", &settings.jobs.checkpoint)?;
@@ -25,13 +27,14 @@ pub fn all(settings: &Settings) -> anyhow::Result<Vec<JobOptions>> {
         jobs.push(JobOptions::gold(options, gold.clone()));
     }
     jobs.push(JobOptions::checkpoint(checkpoint));
+    jobs.extend(maintenance::jobs(settings, replaced)?);
     for job in &mut jobs {
         job.jitter = settings.jobs.jitter.0;
     }
     Ok(jobs)
 }
 
-fn every(key: &str, text: &str) -> anyhow::Result<Every> {
+pub fn every(key: &str, text: &str) -> anyhow::Result<Every> {
     Every::parse(text).map_err(|error| Usage(format!("jobs.{key}: {error}")).into())
 }
 
@@ -67,7 +70,7 @@ pub fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> 
 
 /// `ticklake run`: the jobs until a signal comes.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let jobs = all(settings)?;
+    let jobs = all(settings, maintenance::ON_A_SERVER)?;
     let lake = options::lake(settings, Durability::Sync)?;
     let shutdown = shutdown::on_signal()?;
     lake.probe().await?;

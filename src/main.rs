@@ -12,6 +12,8 @@ mod heartbeat;
 mod ingest;
 mod jobs;
 mod logs;
+mod maintenance;
+mod optimize;
 mod options;
 mod produce;
 mod query;
@@ -19,6 +21,7 @@ mod serve;
 mod shutdown;
 mod status;
 mod up;
+mod vacuum;
 
 use std::process::ExitCode;
 
@@ -56,6 +59,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Run(_) => jobs::run(&settings).await,
             Command::Refresh(args) => jobs::refresh(&settings, args.layer).await,
             Command::Backfill(args) => backfill::run(&args, &settings).await,
+            Command::Optimize(args) => optimize::run(&settings, &args).await,
+            Command::Vacuum(args) => vacuum::run(&settings, &args).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,

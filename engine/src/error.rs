@@ -56,6 +56,9 @@ pub enum Error {
     /// A file to load is not what it should be; the message says what to do.
     #[error("{path}: {message}")]
     File { path: String, message: String },
+    /// A spill file on local disk failed: most often the disk is full.
+    #[error("a spill file failed; make room in the folder of temporary files, or set optimize.spill_dir to another")]
+    Spill(#[source] std::io::Error),
     /// What is stored contradicts the contract.
     #[error("table {table}: {message}")]
     Data { table: TableName, message: String },
@@ -87,7 +90,7 @@ impl Error {
             Error::Input { .. } => ErrorKind::Retry,
             Error::Sql { source, .. } => source.kind(),
             Error::Read { source, .. } if matches!(**source, object_store::Error::NotFound { .. }) => ErrorKind::Data,
-            Error::Read { .. } | Error::Contended { .. } | Error::TimedOut { .. } => ErrorKind::Retry,
+            Error::Read { .. } | Error::Contended { .. } | Error::TimedOut { .. } | Error::Spill(_) => ErrorKind::Retry,
             Error::Query { source, .. } => match source.find_root() {
                 datafusion::error::DataFusionError::ObjectStore(_) | datafusion::error::DataFusionError::IoError(_) => {
                     ErrorKind::Retry

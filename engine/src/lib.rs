@@ -1,11 +1,12 @@
 //! Turns bronze into silver and silver into gold: incremental refreshes, each a function of its input, and the schedule that runs them.
 //!
 //! Reading order follows the data: `backfill` loads historical files into bronze, `silver` cleans bronze rows, `ohlcv` is the bar aggregate, `scan` reads silver in order,
-//! `gold` keeps the bars, `schedule` runs all of it; `report` and `status` say what happened.
+//! `gold` keeps the bars, `maintenance` keeps the tables healthy, `schedule` runs all of it; `report` and `status` say what happened.
 
 pub mod backfill;
 pub mod error;
 pub mod gold;
+pub mod maintenance;
 pub mod ohlcv;
 pub mod report;
 pub mod scan;

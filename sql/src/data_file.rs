@@ -161,6 +161,11 @@ impl EncodedFile {
         self.bytes.len()
     }
 
+    /// The file as it will lie in the store.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// Puts the file into its partition's folder under a new name, as [`write`] does.
     pub async fn upload(&self, table: &Table, partition_values: BTreeMap<String, String>) -> Result<Add> {
         let folder = partition_folder(table.name(), &table.spec().partition_columns, &partition_values)?;

@@ -1,7 +1,7 @@
 //! The contract between the crates: table definitions as SQL text, and the one way to open, write and commit a Delta table.
 //!
 //! Reading order: `ddl` and `tables` say what a table is, `lake` and `table` open it, `data_file` writes rows,
-//! `commit` makes them visible, `log` reads what others committed. No program logic: what to write is the callers' business.
+//! `commit` makes them visible, `log` reads what others committed, `offset_ranges` says which records a file of bronze holds. No program logic: what to write is the callers' business.
 
 pub mod ddl;
 pub mod import;
@@ -22,6 +22,7 @@ pub mod table;
 pub mod commit;
 pub mod data_file;
 pub mod log;
+pub mod offset_ranges;
 
 pub mod clock;
 pub mod decimal;

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Size, Span};
 
+const DAY_S: u64 = 24 * 3_600;
+/// What suits the role.
+pub const AUTO: &str = "auto";
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -16,6 +20,9 @@ pub struct Settings {
     pub ingest: IngestSettings,
     pub silver: SilverSettings,
     pub jobs: JobSettings,
+    pub optimize: OptimizeSettings,
+    pub vacuum: VacuumSettings,
+    pub retention: RetentionSettings,
     pub serve: ServeSettings,
     pub query: QuerySettings,
     pub up: UpSettings,
@@ -114,6 +121,12 @@ pub struct JobSettings {
     pub silver: String,
     pub gold: String,
     pub checkpoint: String,
+    /// Empty: the job does not run.
+    pub optimize: String,
+    /// `auto`: every day, every hour where `up` keeps its own lake.
+    pub vacuum: String,
+    /// Off until set: rows are kept for ever.
+    pub retention: String,
     /// A due time is put off by a random part of this: many processes on one lake then do not start at once.
     pub jitter: Span,
     /// Bars to keep: `gold.ohlcv_<interval>`, with s, m, h or d, any that divides a day.
@@ -122,6 +135,40 @@ pub struct JobSettings {
     pub allowed_lateness: Span,
     /// Venue -> kind of trade that its bars are made of (`trade` where none is named, or `agg`): one kind a venue, for they repeat each other.
     pub kinds: BTreeMap<String, String>,
+}
+
+/// How small files are merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizeSettings {
+    /// Size of a merged file; inputs and output of a merge are held in memory, encoded.
+    pub target_size: Size,
+    /// Younger files are left alone.
+    pub min_age: Span,
+    /// Folder of spill files; empty: the system's temporary folder.
+    pub spill_dir: String,
+}
+
+/// When files that no query can reach any more are deleted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VacuumSettings {
+    /// Versions of this age can still be read. `auto`: five days, two hours where `up` keeps its own lake.
+    pub time_travel: String,
+    /// Time between two full listings, which find what killed writers left behind.
+    pub full_every: Span,
+}
+
+/// How long rows stay, whole days at a time. Counts where `jobs.retention` is set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// bronze.
+    pub raw: Span,
+    /// gold.
+    pub bars: Span,
+    /// Table -> time, over the two above: `"silver.trades" = "365d"`. Silver keeps its rows for ever where it is not named.
+    pub tables: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -250,10 +297,42 @@ impl Default for JobSettings {
             silver: "1s".to_owned(),
             gold: "1s".to_owned(),
             checkpoint: "1m".to_owned(),
+            optimize: "10m".to_owned(),
+            vacuum: AUTO.to_owned(),
+            retention: String::new(),
             jitter: Span::millis(0),
             intervals: vec!["1m".to_owned(), "5m".to_owned()],
             allowed_lateness: Span::millis(0),
             kinds: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for OptimizeSettings {
+    fn default() -> Self {
+        Self {
+            target_size: Size(64 << 20),
+            min_age: Span::seconds(600),
+            spill_dir: String::new(),
+        }
+    }
+}
+
+impl Default for VacuumSettings {
+    fn default() -> Self {
+        Self {
+            time_travel: AUTO.to_owned(),
+            full_every: Span::seconds(7 * DAY_S),
+        }
+    }
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self {
+            raw: Span::seconds(30 * DAY_S),
+            bars: Span::seconds(90 * DAY_S),
+            tables: BTreeMap::new(),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::data_dir::{DataDir, Ports};
 use crate::embedded_broker::{BrokerOptions, EmbeddedBroker};
 use crate::heartbeat::{self, Heartbeat};
 use crate::serve::listen;
-use crate::{jobs, options, shutdown};
+use crate::{jobs, maintenance, options, shutdown};
 
 /// Folder of the embedded broker's log in the data folder.
 const BROKER_FOLDER: &str = "broker";
@@ -30,7 +30,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     // What is wrong with the settings comes out before anything runs.
     options::produce(&settings)?;
     let server_options = options::server(&settings)?;
-    let jobs = jobs::all(&settings)?;
+    let jobs = jobs::all(&settings, maintenance::in_up(&settings))?;
     let signal = shutdown::on_signal()?;
 
     let dir = DataDir::open(&settings.up.data_dir)?;

@@ -7,6 +7,7 @@ mod broker;
 mod configuration;
 mod guarantees;
 mod lake;
+mod maintenance;
 #[cfg(feature = "services")]
 mod outages;
 mod process;

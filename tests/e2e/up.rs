@@ -16,12 +16,12 @@ const TRADES: &str = "SELECT count(*) AS n FROM silver.trades";
 /// The promise of the first block that `up` prints.
 const FIRST_BARS: Duration = Duration::from_secs(10);
 
-struct Up {
-    process: Running,
+pub struct Up {
+    pub process: Running,
     flight: String,
 }
 
-fn start(folder: &Path, args: &[&str]) -> Up {
+pub fn start(folder: &Path, args: &[&str]) -> Up {
     let data_dir = folder.join("data");
     let ports = data_dir.join("ports.json");
     let _old = std::fs::remove_file(&ports);
@@ -55,13 +55,13 @@ impl Up {
             .then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
     }
 
-    fn trades(&self, folder: &Path) -> i64 {
+    pub fn trades(&self, folder: &Path) -> i64 {
         self.query(folder, TRADES)
             .and_then(|rows| rows[0]["n"].as_i64())
             .unwrap_or_default()
     }
 
-    fn wait_for_trades(&self, folder: &Path, above: i64, within: Duration) -> i64 {
+    pub fn wait_for_trades(&self, folder: &Path, above: i64, within: Duration) -> i64 {
         eventually(
             &format!("more than {above} trades in silver\n{}", self.process.said()),
             within,
@@ -71,7 +71,7 @@ impl Up {
 }
 
 /// After `up` has stopped: nothing lost, nothing doubled, gold is what silver says.
-fn assert_exact(folder: &Path) {
+pub fn assert_exact(folder: &Path) {
     let lake = folder.join("data/lake");
     let bronze = LakeFolder(lake.clone()).assert_bronze_is_exact();
     let silver = LakeFolder(lake.clone()).assert_silver_is_unique();

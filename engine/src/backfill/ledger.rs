@@ -10,6 +10,7 @@ use deltalake::kernel::Add;
 use serde_json::json;
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::data_file::{self, EncodedFile, FileOptions};
+use ticklake_sql::offset_ranges::{self, OffsetRange};
 use ticklake_sql::{ErrorKind, Lake, Table, TableName};
 use tokio::sync::Mutex;
 
@@ -19,8 +20,6 @@ use super::positions::{self, Standing};
 use crate::error::Step;
 use crate::{Error, Result};
 
-/// Tag of an Add of bronze.
-const RANGES_TAG: &str = "ticklake.ranges";
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
@@ -76,7 +75,8 @@ impl Ledger {
         loop {
             match file.upload(&self.trades, partition.clone()).await {
                 Ok(mut add) => {
-                    put_range(&mut add, topic, &piece.lines, piece.rows);
+                    let lines = lines(topic, piece.lines.start, piece.lines.end, piece.rows);
+                    offset_ranges::put(&mut add, &[lines]);
                     return Ok(add);
                 }
                 Err(error) => wait(&mut delays, error, "write a data file of bronze.trades").await?,
@@ -132,7 +132,8 @@ impl Ledger {
         };
         let mut add = add;
         if let (Some(first), Some(last)) = (new.first(), new.last()) {
-            put_range(&mut add, &name.topic, &(first.line..last.line + 1), new.len() as u64);
+            let lines = lines(&name.topic, first.line, last.line + 1, new.len() as u64);
+            offset_ranges::put(&mut add, &[lines]);
         }
         let txns = vec![positions::position_txn(table, &name.sha256, piece.next_line)];
         let commit = commit(name, txns, vec![add], new.len() as u64);
@@ -181,12 +182,15 @@ impl Ledger {
     }
 }
 
-/// Says which lines the file of `add` holds, as ingest does for records: `[[topic id, partition, from, to, rows]]`.
-fn put_range(add: &mut Add, topic: &str, lines: &std::ops::Range<i64>, rows: u64) {
-    let tag = json!([[topic, 0, lines.start, lines.end, rows]]).to_string();
-    add.tags
-        .get_or_insert_default()
-        .insert(RANGES_TAG.to_owned(), Some(tag));
+/// Rows among the lines of a file from `from` on up to `to`.
+fn lines(topic: &str, from: i64, to: i64, rows: u64) -> OffsetRange {
+    OffsetRange {
+        topic_id: topic.to_owned(),
+        partition: 0,
+        from,
+        to,
+        rows,
+    }
 }
 
 fn commit(name: &FileName, txns: Vec<Txn>, adds: Vec<Add>, rows: u64) -> Commit {

@@ -12,6 +12,7 @@ use serde_json::json;
 use ticklake_sql::Table;
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
 use ticklake_sql::data_file::{self, FileOptions};
+use ticklake_sql::offset_ranges::{self, OffsetRange};
 
 use super::ledger::Ledger;
 use super::positions;
@@ -120,9 +121,18 @@ async fn take(table: &Table, add: &Add, topic: &str, found: &mut Found) -> Resul
         let mut written = written.await.step("write the rows of other files again")?;
         // They are not new: silver has read them.
         written.data_change = false;
+        if let Some(ranges) = ranges_without(add, topic) {
+            offset_ranges::put(&mut written, &ranges);
+        }
         found.kept.push(written);
     }
     Ok(())
+}
+
+/// What `add` says of the rows that stay.
+fn ranges_without(add: &Add, topic: &str) -> Option<Vec<OffsetRange>> {
+    let ranges = offset_ranges::read(add)?;
+    Some(ranges.into_iter().filter(|range| range.topic_id != topic).collect())
 }
 
 fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a arrow::array::ArrayRef> {
@@ -158,5 +168,25 @@ fn may_hold(add: &Add, topic: &str) -> bool {
     match (bound("minValues"), bound("maxValues")) {
         (Some(least), Some(greatest)) => least.as_str() <= topic && topic <= greatest.as_str(),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_a_shared_file_keeps_its_ranges() {
+        let range = |topic: &str| OffsetRange {
+            topic_id: topic.to_owned(),
+            partition: 0,
+            from: 1,
+            to: 4,
+            rows: 3,
+        };
+        let mut shared = Add::default();
+        offset_ranges::put(&mut shared, &[range("file:ab"), range("t")]);
+        assert_eq!(ranges_without(&shared, "file:ab"), Some(vec![range("t")]));
+        assert_eq!(ranges_without(&Add::default(), "file:ab"), None);
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use chrono::{NaiveDate, NaiveTime};
 use deltalake::kernel::Remove;
 use ticklake_sql::log::LogEntry;
 use ticklake_sql::{ErrorKind, Table, log};
 
 use super::files::Files;
 use crate::error::Step;
+use crate::maintenance::low_water;
 use crate::scan::DataFile;
 use crate::{Error, Result};
 
@@ -49,6 +51,8 @@ pub struct Input {
     everything: bool,
     /// As of `version`, where some commit told.
     watermarks: Option<Watermarks>,
+    /// First date of silver that is whole, where retention has taken out others.
+    low_water: Option<NaiveDate>,
 }
 
 impl Input {
@@ -65,8 +69,11 @@ impl Input {
             changes: VecDeque::new(),
             everything: position.is_none(),
             watermarks: None,
+            low_water: None,
             table,
         };
+        let (_, positions) = input.table.positions().await.step("read the positions of silver")?;
+        input.low_water = low_water::of(input.table.name(), &positions);
         if let Some(position) = position {
             input.catch_up(position).await?;
         }
@@ -125,6 +132,10 @@ impl Input {
         removed.extend(unknown);
         self.files.apply(&entry.adds, &entry.removes, self.table.spec());
         self.version = entry.version;
+        let mark = low_water::app_id(self.table.name());
+        if let Some(txn) = entry.txns.iter().find(|txn| txn.app_id == mark) {
+            self.low_water = low_water::date(txn.version);
+        }
         if let Some(watermarks) = watermarks(&entry) {
             self.watermarks = Some(watermarks);
         }
@@ -188,6 +199,12 @@ impl Input {
 
     pub fn watermarks(&self) -> Option<&Watermarks> {
         self.watermarks.as_ref()
+    }
+
+    /// Bars of windows before this stand on trades that are gone, microseconds.
+    pub fn whole_from(&self) -> Option<i64> {
+        let date = self.low_water?;
+        Some(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
     }
 
     /// What changed above gold's position.

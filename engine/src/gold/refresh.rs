@@ -209,8 +209,13 @@ impl Gold {
             bars: close_passed(&mut self.hours, &self.model, &rules, self.watermarks.as_ref()).await?,
             computed: 0,
         };
+        let whole_from = self.input.whole_from();
         let mut waiting = self.touched().await?;
         while let Some(range) = waiting.pop_first() {
+            // A range lies inside one date.
+            if whole_from.is_some_and(|whole_from| range.from < whole_from) {
+                continue;
+            }
             if self.hours.loaded_hours() > LOADED_HOURS {
                 self.hours.write_before(self.interval.hour_of(range.from)).await?;
             }

@@ -10,11 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::Checkpoint;
 use super::every::Every;
+use super::maintain::Maintain;
 use super::runner::{Runner, Work};
 use crate::error::Step;
 use crate::gold::{Gold, GoldOptions};
 use crate::silver::{Silver, SilverOptions};
 use crate::{EngineStatus, RefreshReport, Result};
+
+/// The first optimize of a lake that never had one takes its time.
+const MAINTENANCE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 
 #[derive(Debug, Clone)]
 pub enum Job {
@@ -24,6 +28,8 @@ pub enum Job {
     Gold(GoldOptions),
     /// Write due checkpoints and clean up the logs of every table.
     Checkpoint,
+    /// Look after the files of every table.
+    Maintain(Maintain),
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +59,18 @@ impl JobOptions {
         Self::new("checkpoint".into(), Job::Checkpoint, every)
     }
 
+    pub fn maintain(job: Maintain, every: Every) -> Self {
+        let name = match job {
+            Maintain::Optimize(_) => "optimize",
+            Maintain::Vacuum(_) => "vacuum",
+            Maintain::Retention(_) => "retention",
+        };
+        Self {
+            timeout: MAINTENANCE_TIMEOUT,
+            ..Self::new(name.into(), Job::Maintain(job), every)
+        }
+    }
+
     fn new(name: String, job: Job, every: Every) -> Self {
         Self {
             name,
@@ -70,7 +88,7 @@ impl Job {
         match self {
             Self::Silver(_) => Some(TableName::bronze_trades()),
             Self::Gold(_) => Some(TableName::silver_trades()),
-            Self::Checkpoint => None,
+            Self::Checkpoint | Self::Maintain(_) => None,
         }
     }
 }
@@ -117,6 +135,7 @@ enum Open {
     Silver(Box<Silver>),
     Gold(Box<Gold>),
     Checkpoint(Checkpoint),
+    Maintain(Maintain),
 }
 
 #[async_trait]
@@ -133,6 +152,7 @@ impl Work for Body {
                 Job::Silver(options) => Open::Silver(Box::new(Silver::open(self.lake.clone(), options.clone()).await?)),
                 Job::Gold(options) => Open::Gold(Box::new(Gold::open(self.lake.clone(), options.clone()).await?)),
                 Job::Checkpoint => Open::Checkpoint(Checkpoint::new(self.lake.clone())),
+                Job::Maintain(maintain) => Open::Maintain(maintain.clone()),
             },
         };
         let report = match &mut open {
@@ -140,6 +160,10 @@ impl Work for Body {
             Open::Gold(gold) => Some(gold.refresh().await?),
             Open::Checkpoint(checkpoint) => {
                 checkpoint.run().await?;
+                None
+            }
+            Open::Maintain(maintain) => {
+                maintain.run(&self.lake).await?;
                 None
             }
         };

@@ -1,11 +1,13 @@
 //! The schedule: each job in a task of its own, run when it is due or when its input was committed to, never over itself, and started again
 //! after whatever went wrong. One job's trouble never stops another.
 //!
-//! Reading order: `every` says when, `job` says what, `runner` puts the two together; `checkpoint` is the job that looks after the logs.
+//! Reading order: `every` says when, `job` says what, `runner` puts the two together; `checkpoint` is the job that looks after the logs,
+//! `maintain` those that look after the files.
 
 mod checkpoint;
 mod every;
 mod job;
+mod maintain;
 mod runner;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use checkpoint::Checkpoint;
 pub use every::Every;
 pub use job::{Job, JobOptions};
+pub use maintain::{Keep, Maintain};
 
 use crate::{EngineStatus, Error, Result};
 

@@ -19,10 +19,10 @@ mod repeats;
 mod rows;
 pub mod rules;
 mod settle;
-mod write;
+pub(crate) mod write;
 
 pub use options::SilverOptions;
 pub use refresh::Silver;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use chrono::NaiveDate;
 use deltalake::kernel::{Add, Remove};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::{ErrorKind, Table, TableName, log};
@@ -13,6 +14,7 @@ use super::held::{Held, Slot};
 use super::read::{self, FileRef, off_runtime};
 use super::rules::Rule;
 use crate::error::Step;
+use crate::maintenance::low_water;
 use crate::{Error, Result};
 
 /// Tries of a commit whose outcome stays unknown, about 6 s in all; the schedule tries the whole refresh again later.
@@ -74,6 +76,11 @@ impl Output {
             .positions()
             .get(&self.input_app)
             .and_then(|version| u64::try_from(*version).ok())
+    }
+
+    /// The first date that is whole, where retention has taken out others.
+    pub fn low_water(&self) -> Option<NaiveDate> {
+        low_water::of(self.table.name(), self.committer.positions())
     }
 
     /// Takes in what was committed since the last call.

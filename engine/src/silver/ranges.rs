@@ -11,7 +11,7 @@ pub const TAG: &str = "ticklake.keys";
 
 /// Beyond this many groups the tag only carries the watermarks, and who needs the ranges reads the file's key columns: an Add stays below
 /// about 300 kB whatever the ids look like.
-const MAX_TAG_GROUPS: usize = 4096;
+pub const MAX_TAG_GROUPS: usize = 4096;
 
 /// Least and greatest id of each group in a file, and the greatest trade time of each venue in microseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

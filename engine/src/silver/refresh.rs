@@ -166,11 +166,11 @@ impl Silver {
 
     pub(super) async fn plan(&self, chunk: &Chunk) -> Result<Plan> {
         let (silver, quarantine) = (&self.silver, &self.quarantine);
-        let rules = &self.options.rules;
+        let rules = self.options.rules.above(silver.low_water());
         plan(
             &self.bronze,
             chunk,
-            rules,
+            &rules,
             silver,
             quarantine,
             self.quarantine_has(chunk),

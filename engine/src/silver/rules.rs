@@ -88,6 +88,15 @@ pub struct Judged {
 }
 
 impl Rules {
+    /// The same for a table that holds nothing before `low_water` any more: a late trade of a date that retention has taken out may be a repeat,
+    /// and its bar may stand on trades that are gone.
+    pub fn above(&self, low_water: Option<NaiveDate>) -> Self {
+        Self {
+            earliest: low_water.map_or(self.earliest, |date| date.max(self.earliest)),
+            ..self.clone()
+        }
+    }
+
     pub fn judge(&self, bronze: &RecordBatch) -> Result<Judged> {
         let (price, qty) = (strings(bronze, "price")?, strings(bronze, "qty")?);
         let (ts, received_at) = (micros(bronze, "ts")?, micros(bronze, "received_at")?);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ticklake_sql::commit::{Commit, Committer, Outcome};
+use ticklake_sql::offset_ranges::{self, Gathered};
 use ticklake_sql::{ErrorKind, TableName};
 use tokio::sync::mpsc::Receiver;
 
@@ -86,12 +87,15 @@ impl Commits {
     async fn settle(&mut self, mut written: WrittenFlush) -> Result<Settled> {
         for upload in std::mem::take(&mut written.uploads) {
             let arrived = upload
+                .file
                 .await
                 .map_err(|error| crate::Error::Internal(format!("the upload of a data file ended early: {error}")))??;
-            match arrived {
-                Some(add) => written.adds.push(add),
-                None => return Ok(Settled::Dropped),
-            }
+            let Some(mut add) = arrived else {
+                return Ok(Settled::Dropped);
+            };
+            let ranges = upload.records.of_topic(&written.flush.topic.id.to_string());
+            offset_ranges::put(&mut add, &ranges);
+            written.adds.push(add);
         }
         let flush = &written.flush;
         // After a rewind was asked for, fetch has yet to answer it: what is still on its way starts from where the table no longer stands.
@@ -192,10 +196,13 @@ impl Commits {
                 .iter()
                 .map(|batch| with_ingested_at(&schema, batch, now_us))
                 .collect::<Result<Vec<_>>>()?;
-            let Some(file) = write_file(&self.shared, &self.shared.dead_letters, flush.epoch, now_us, rows).await?
-            else {
+            let mut ranges = Gathered::default();
+            rows.iter().try_for_each(|batch| ranges.add(batch))?;
+            let written = write_file(&self.shared, &self.shared.dead_letters, flush.epoch, now_us, rows);
+            let Some(mut file) = written.await? else {
                 return Ok(false);
             };
+            offset_ranges::put(&mut file, &ranges.of_topic(&flush.topic.id.to_string()));
             let txns = positions::txns(self.shared.dead_letters.name(), &flush.topic, &to);
             let mut commit = commit_info::of_rows(&flush.topic, txns, count as u64);
             commit.adds.push(file);

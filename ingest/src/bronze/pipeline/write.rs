@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use chrono::DateTime;
 use deltalake::kernel::Add;
 use ticklake_sql::data_file::{self, EncodedFile, Encoder, FileOptions};
+use ticklake_sql::offset_ranges::Gathered;
 use ticklake_sql::{ErrorKind, Table};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
@@ -25,8 +26,13 @@ use crate::error::{Error, Result};
 /// A flush larger than this becomes several files.
 const FILE_BYTES: usize = 128 << 20;
 
-/// An upload under way; `None` where its flush was given up.
-pub type Upload = JoinHandle<Result<Option<Add>>>;
+/// An upload under way.
+pub struct Upload {
+    /// `None` where its flush was given up.
+    pub file: JoinHandle<Result<Option<Add>>>,
+    /// The records that the file holds.
+    pub records: Gathered,
+}
 
 /// Runs until build ends, or until commit is gone.
 pub fn run(
@@ -73,6 +79,8 @@ struct OpenFlush {
     /// One time of write for all rows of a flush, so that a flush is one partition even at midnight.
     ingested_at_us: Option<i64>,
     file: Option<Encoder>,
+    /// The records in `file`.
+    records: Gathered,
     uploads: Vec<Upload>,
     rows: u64,
     dead_letters: Vec<RecordBatch>,
@@ -84,6 +92,7 @@ impl OpenFlush {
             epoch,
             ingested_at_us: None,
             file: None,
+            records: Gathered::default(),
             uploads: Vec::new(),
             rows: 0,
             dead_letters: Vec::new(),
@@ -97,6 +106,7 @@ impl OpenFlush {
             None => Encoder::new(&shared.trades, FileOptions::default())?,
         };
         self.rows += batch.num_rows() as u64;
+        self.records.add(batch)?;
         file.push(&with_ingested_at(&shared.trades.spec().file_schema(), batch, now_us)?)?;
         let full = file.size_bytes() >= FILE_BYTES;
         self.file = Some(file);
@@ -110,8 +120,10 @@ impl OpenFlush {
     fn finish_file(&mut self, shared: &Arc<Shared>, runtime: &Handle) -> Result<()> {
         if let (Some(file), Some(now_us)) = (self.file.take(), self.ingested_at_us) {
             let file = file.finish()?;
-            self.uploads
-                .push(runtime.spawn(upload(shared.clone(), self.epoch, now_us, file)));
+            self.uploads.push(Upload {
+                file: runtime.spawn(upload(shared.clone(), self.epoch, now_us, file)),
+                records: std::mem::take(&mut self.records),
+            });
         }
         Ok(())
     }

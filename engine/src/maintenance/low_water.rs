@@ -1,0 +1,25 @@
+//! The first date for which a table vouches: what lies before it was taken out by retention, and what comes late for it is set aside, so that
+//! a few late trades never stand where a whole day was.
+
+use std::collections::HashMap;
+
+use chrono::{NaiveDate, TimeDelta};
+use ticklake_sql::TableName;
+
+/// App id whose position is the table's low-water mark: days since the epoch of the first date that is whole.
+pub fn app_id(table: &TableName) -> String {
+    format!("ticklake/{table}/low-water")
+}
+
+/// The mark among a table's positions, where it has one.
+pub fn of(table: &TableName, positions: &HashMap<String, i64>) -> Option<NaiveDate> {
+    positions.get(&app_id(table)).copied().and_then(date)
+}
+
+pub fn days(date: NaiveDate) -> i64 {
+    date.signed_duration_since(NaiveDate::default()).num_days()
+}
+
+pub fn date(days: i64) -> Option<NaiveDate> {
+    NaiveDate::default().checked_add_signed(TimeDelta::try_days(days)?)
+}

@@ -1,0 +1,145 @@
+//! kill -9 at the worst moments of each job and at random ones, while rows come in. `TICKLAKE_KILLS` sets how many (10).
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ticklake_engine::silver::{Silver, SilverOptions};
+use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
+
+use crate::lake::{Row, TestLake, row};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn kills() -> u32 {
+    std::env::var("TICKLAKE_KILLS")
+        .ok()
+        .map_or(10, |text| text.parse().expect("TICKLAKE_KILLS is a number"))
+}
+
+fn start(lake: &TestLake, job: &str, times: u32, failpoint: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_maintain"))
+        .args([lake.lake.uri(), job, &times.to_string()])
+        .env("TICKLAKE_FAILPOINT", failpoint)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// True where it ended well by itself.
+fn ended(mut process: Child) -> bool {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status.success();
+        }
+        assert!(Instant::now() < deadline, "maintenance does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+async fn land(lake: &TestLake, commits: std::ops::Range<i64>) {
+    let mut silver = Silver::open(lake.lake.clone(), SilverOptions::default()).await.unwrap();
+    for commit in commits {
+        let trades: Vec<Row> = (commit * 20..commit * 20 + 20).map(|id| row(id, "7.25")).collect();
+        lake.land(&trades).await;
+        silver.refresh().await.unwrap();
+    }
+}
+
+async fn rows(lake: &TestLake) -> [Vec<String>; 2] {
+    [
+        lake.lines(&TableName::bronze_trades()).await,
+        lake.lines(&TableName::silver_trades()).await,
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn optimize_killed_before_and_after_its_commit_changes_no_row() {
+    let lake = TestLake::new().await;
+    land(&lake, 0..8).await;
+    for failpoint in ["optimize-files-written", "optimize-committed"] {
+        let before = rows(&lake).await;
+        assert!(
+            !ended(start(&lake, "optimize", 1, failpoint)),
+            "{failpoint} was not reached"
+        );
+        assert_eq!(rows(&lake).await, before, "after {failpoint}");
+        land(&lake, 100..104).await;
+    }
+    let before = rows(&lake).await;
+    assert!(ended(start(&lake, "optimize", 1, "")));
+    assert_eq!(rows(&lake).await, before);
+}
+
+/// Silver, at the time of the processes: what it has read vacuum may delete.
+async fn refresh_now(lake: &TestLake) {
+    let options = LakeOptions {
+        durability: Durability::Os,
+        ..LakeOptions::default()
+    };
+    let lake = Lake::open(lake.lake.uri(), options, Clock::system()).unwrap();
+    let mut silver = Silver::open(lake, SilverOptions::default()).await.unwrap();
+    silver.refresh().await.unwrap();
+}
+
+fn files_on_disk(lake: &TestLake) -> usize {
+    let folder = std::path::Path::new(lake.lake.uri()).join("bronze/trades/ingest_date=2025-01-02");
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vacuum_killed_after_its_deletes_finds_them_done() {
+    let lake = TestLake::new().await;
+    land(&lake, 0..8).await;
+    assert!(ended(start(&lake, "optimize", 1, "")));
+    refresh_now(&lake).await;
+    let before = rows(&lake).await;
+    assert_eq!(files_on_disk(&lake), 9);
+    let deadline = Instant::now() + DEADLINE;
+    // Until the window of two seconds is past, there is nothing to delete.
+    while files_on_disk(&lake) > 1 {
+        assert!(Instant::now() < deadline, "vacuum deletes nothing");
+        assert!(!ended(start(&lake, "vacuum", 1, "vacuum-deleted")));
+        assert_eq!(rows(&lake).await, before);
+    }
+    assert!(ended(start(&lake, "vacuum", 1, "")));
+    assert_eq!((rows(&lake).await, files_on_disk(&lake)), (before, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_killed_takes_out_whole_partitions_or_nothing() {
+    let lake = TestLake::new().await;
+    land(&lake, 0..8).await;
+    let before = rows(&lake).await;
+    assert!(!ended(start(&lake, "retention", 1, "retention-planned")));
+    assert_eq!(rows(&lake).await, before);
+    // bronze's commit lands, silver's does not come.
+    assert!(!ended(start(&lake, "retention", 1, "retention-committed")));
+    let [bronze, silver] = rows(&lake).await;
+    assert!(bronze.is_empty());
+    assert_eq!(silver, before[1], "silver is a table of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_random_moments_lose_and_double_nothing() {
+    let lake = TestLake::new().await;
+    land(&lake, 0..10).await;
+    for kill in 0..kills() {
+        let mut jobs = [start(&lake, "optimize", 1000, ""), start(&lake, "optimize", 1000, "")];
+        let from = 10 + i64::from(kill) * 4;
+        land(&lake, from..from + 4).await;
+        for job in &mut jobs {
+            std::thread::sleep(Duration::from_millis(rand::random_range(0..120)));
+            job.kill().unwrap();
+            job.wait().unwrap();
+        }
+    }
+    let expected = (10 + kills() as usize * 4) * 20;
+    let [bronze, silver] = rows(&lake).await;
+    assert_eq!((bronze.len(), silver.len()), (expected, expected));
+    let mut ids = lake.column(&TableName::silver_trades(), "trade_id").await;
+    ids.dedup();
+    assert_eq!(ids.len(), expected, "each trade once");
+    assert!(ended(start(&lake, "optimize", 1, "")));
+    assert_eq!(rows(&lake).await, [bronze, silver]);
+}
