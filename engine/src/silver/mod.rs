@@ -5,8 +5,8 @@
 //! Not a model in SQL: whether a row stays depends on rows of any date that it names by key, and on an order no join keeps; files are rewritten.
 
 mod chunk;
-mod columns;
-mod file_reader;
+pub(crate) mod columns;
+pub(crate) mod file_reader;
 mod held;
 pub mod key;
 mod options;
@@ -16,13 +16,13 @@ pub mod ranges;
 pub(crate) mod read;
 mod refresh;
 mod repeats;
-mod rows;
+pub(crate) mod rows;
 pub mod rules;
 mod settle;
 mod write;
 
 pub use options::SilverOptions;
-pub use refresh::Silver;
+pub use refresh::{Silver, dropped_total};
 
 #[cfg(test)]
 mod tests;

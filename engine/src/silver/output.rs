@@ -29,6 +29,11 @@ pub struct Output {
     writer_app: String,
 }
 
+/// App id under which a running total stands in a table.
+pub fn total_app(table: &TableName, name: &str) -> String {
+    format!("ticklake/{table}/total/{name}")
+}
+
 /// How a commit ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Landed {
@@ -157,30 +162,44 @@ impl Output {
             .collect()
     }
 
-    /// Commits on top of the version that was planned upon, moving the position to input version `to`. A lost answer is cleared up here.
+    /// A running total, kept beside the positions so that it outlives the log's entries. `None` where the table has been refreshed without it:
+    /// what came before is not known.
+    pub fn total(&self, name: &str) -> Option<i64> {
+        let known = self.committer.positions().get(&total_app(self.table.name(), name));
+        known.copied().or_else(|| self.position().is_none().then_some(0))
+    }
+
+    /// Commits on top of the version that was planned upon, moving the position to input version `to` and each total to its new sum. A lost
+    /// answer is cleared up here.
     pub async fn commit(
         &mut self,
         to: u64,
         adds: Vec<Add>,
         removes: Vec<Remove>,
         info: serde_json::Map<String, serde_json::Value>,
+        totals: &[(&str, i64)],
     ) -> Result<Landed> {
         let planned_at = self.held_version;
         let writer = self.committer.positions().get(&self.writer_app).copied().unwrap_or(0) + 1;
         let input = i64::try_from(to).map_err(|_| Error::Internal("an input version beyond i64".into()))?;
+        let mut txns = vec![
+            Txn {
+                app_id: self.input_app.clone(),
+                version: input,
+            },
+            Txn {
+                app_id: self.writer_app.clone(),
+                version: writer,
+            },
+        ];
+        txns.extend(totals.iter().map(|(name, version)| Txn {
+            app_id: total_app(self.table.name(), name),
+            version: *version,
+        }));
         let commit = Commit {
             operation: "REFRESH".into(),
             info,
-            txns: vec![
-                Txn {
-                    app_id: self.input_app.clone(),
-                    version: input,
-                },
-                Txn {
-                    app_id: self.writer_app.clone(),
-                    version: writer,
-                },
-            ],
+            txns,
             adds,
             removes,
             read_version: Some(planned_at),

@@ -42,6 +42,8 @@ pub struct Plan {
     pub quarantined: u64,
     pub repeats: u64,
     pub superseded: u64,
+    /// Rows of either table that a lesser equal row has taken the place of.
+    pub displaced: u64,
 }
 
 /// The chunk's rows, judged and keyed.
@@ -310,6 +312,7 @@ fn assemble(
         quarantined: (prepared.judged.broken.len() + new_in_quarantine) as u64,
         repeats: settled.repeats,
         superseded,
+        displaced: settled.displaced,
         silver,
         quarantine,
     })

@@ -1,6 +1,7 @@
 //! Silver on a real lake: each guarantee with the input that would break it.
 
 mod bars;
+mod dropped;
 mod lake;
 mod order;
 mod restart;
