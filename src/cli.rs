@@ -43,6 +43,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Where everything stands
     Status(StatusArgs),
+    /// Prove that nothing was lost or doubled
+    Verify(VerifyArgs),
     /// Records that did not decode
     Dlq(DlqArgs),
     /// The configuration as it will be used
@@ -262,6 +264,26 @@ pub struct StatusArgs {
     pub format: ReportFormat,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerifyMode {
+    /// Reads every file and computes every bar again
+    Full,
+    /// Reads logs and listings, for every hour
+    Cheap,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    #[arg(long, value_enum, default_value_t = VerifyMode::Full)]
+    pub mode: VerifyMode,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
 #[derive(Debug, Args)]
 pub struct DlqArgs {
     #[command(subcommand)]
@@ -348,6 +370,10 @@ impl Cli {
                 over.flag("query.password", "--password", args.password.clone());
             }
             Command::Status(args) => {
+                args.lake.put(&mut over);
+                args.kafka.put(&mut over);
+            }
+            Command::Verify(args) => {
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);
             }

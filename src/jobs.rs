@@ -6,6 +6,7 @@ use ticklake_engine::gold::{Gold, GoldOptions, Interval};
 use ticklake_engine::schedule::{self, Every, JobOptions};
 use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
+use ticklake_engine::verify::VerifyOptions;
 use ticklake_engine::{EngineStatus, RefreshReport};
 use ticklake_sql::Durability;
 
@@ -25,6 +26,10 @@ pub fn all(settings: &Settings) -> anyhow::Result<Vec<JobOptions>> {
         jobs.push(JobOptions::gold(options, gold.clone()));
     }
     jobs.push(JobOptions::checkpoint(checkpoint));
+    if !settings.jobs.checks.is_empty() {
+        let checks = every("checks", &settings.jobs.checks)?;
+        jobs.push(JobOptions::checks(verify_options(settings)?, checks));
+    }
     for job in &mut jobs {
         job.jitter = settings.jobs.jitter.0;
     }
@@ -35,19 +40,22 @@ fn every(key: &str, text: &str) -> anyhow::Result<Every> {
     Every::parse(text).map_err(|error| Usage(format!("jobs.{key}: {error}")).into())
 }
 
-pub fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
+fn rules(settings: &SilverSettings) -> anyhow::Result<Rules> {
     let earliest = settings.earliest.parse().map_err(|_| {
         Usage(format!(
             "silver.earliest {:?} is no date; write it as YYYY-MM-DD, such as \"2009-01-01\"",
             settings.earliest
         ))
     })?;
-    let rules = Rules {
+    Ok(Rules {
         earliest,
         ts_ahead: settings.ts_ahead.0,
-    };
+    })
+}
+
+pub fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
     Ok(SilverOptions {
-        rules,
+        rules: rules(settings)?,
         ..SilverOptions::default()
     })
 }
@@ -63,6 +71,15 @@ pub fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> 
         })
     };
     settings.intervals.iter().map(of_interval).collect()
+}
+
+/// What a proof must know of how silver and gold are made.
+pub fn verify_options(settings: &Settings) -> anyhow::Result<VerifyOptions> {
+    Ok(VerifyOptions {
+        rules: rules(&settings.silver)?,
+        gold: gold_options(&settings.jobs)?,
+        ..VerifyOptions::default()
+    })
 }
 
 /// `ticklake run`: the jobs until a signal comes.

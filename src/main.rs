@@ -19,6 +19,7 @@ mod serve;
 mod shutdown;
 mod status;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Verify(args) => verify::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Dlq(DlqArgs {
                 command: DlqCommand::List(args),
             }) => dlq::list(&args, &options::lake(&settings, Durability::Sync)?).await,

@@ -1,7 +1,8 @@
 //! Turns bronze into silver and silver into gold: incremental refreshes, each a function of its input, and the schedule that runs them.
 //!
 //! Reading order follows the data: `backfill` loads historical files into bronze, `silver` cleans bronze rows, `ohlcv` is the bar aggregate, `scan` reads silver in order,
-//! `gold` keeps the bars, `schedule` runs all of it; `report` and `status` say what happened.
+//! `gold` keeps the bars, `schedule` runs all of it, `verify` proves that nothing is missing, `system` keeps what such runs found;
+//! `report` and `status` say what happened.
 
 pub mod backfill;
 pub mod error;
@@ -12,6 +13,8 @@ pub mod scan;
 pub mod schedule;
 pub mod silver;
 pub mod status;
+mod system;
+pub mod verify;
 
 pub use error::{Error, Result};
 pub use report::RefreshReport;

@@ -11,6 +11,7 @@ const BRONZE_DEAD_LETTERS: &str = include_str!("../tables/bronze_dead_letters.sq
 const SILVER_TRADES: &str = include_str!("../tables/silver_trades.sql");
 const SILVER_QUARANTINE: &str = include_str!("../tables/silver_quarantine.sql");
 const GOLD_OHLCV: &str = include_str!("../tables/gold_ohlcv.sql");
+const SYSTEM_CHECKS: &str = include_str!("../tables/system_checks.sql");
 
 /// `schema.table`, e.g. `bronze.trades`. In the lake it lies at `<lake>/<schema>/<table>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +32,9 @@ impl TableName {
     }
     pub fn silver_quarantine() -> Self {
         Self::new("silver", "quarantine")
+    }
+    pub fn system_checks() -> Self {
+        Self::new("system", "checks")
     }
     /// `interval` as in the table's name: `1m`, `5m`, `1h`.
     pub fn gold_ohlcv(interval: &str) -> Self {
@@ -89,6 +93,11 @@ pub fn fixed() -> [TableName; 4] {
     ]
 }
 
+/// The tables that runs of the program write about themselves.
+pub fn system() -> [TableName; 1] {
+    [TableName::system_checks()]
+}
+
 /// The definition of a table, from the text under `sql/tables/`.
 pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
     let ddl = match (name.schema(), name.table()) {
@@ -96,10 +105,11 @@ pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
         ("bronze", "dead_letters") => BRONZE_DEAD_LETTERS,
         ("silver", "trades") => SILVER_TRADES,
         ("silver", "quarantine") => SILVER_QUARANTINE,
+        ("system", "checks") => SYSTEM_CHECKS,
         _ if name.ohlcv_interval().is_some() => GOLD_OHLCV,
         _ => {
             return Err(Error::Invalid(format!(
-                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine and gold.ohlcv_<interval>, e.g. gold.ohlcv_1m"
+                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_<interval> (e.g. gold.ohlcv_1m) and system.checks"
             )));
         }
     };
@@ -112,7 +122,7 @@ mod tests {
 
     #[test]
     fn every_definition_parses() {
-        for name in fixed().into_iter().chain([TableName::gold_ohlcv("1m")]) {
+        for name in fixed().into_iter().chain([TableName::gold_ohlcv("1m")]).chain(system()) {
             let spec = spec(&name).unwrap();
             assert_eq!(spec.partition_columns.len(), 1, "{name}");
             assert_eq!(spec.property_u64("delta.checkpointInterval"), Some(100), "{name}");

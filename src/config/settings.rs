@@ -114,6 +114,8 @@ pub struct JobSettings {
     pub silver: String,
     pub gold: String,
     pub checkpoint: String,
+    /// The statements of `sql/checks/`; empty: the job does not run.
+    pub checks: String,
     /// A due time is put off by a random part of this: many processes on one lake then do not start at once.
     pub jitter: Span,
     /// Bars to keep: `gold.ohlcv_<interval>`, with s, m, h or d, any that divides a day.
@@ -250,6 +252,7 @@ impl Default for JobSettings {
             silver: "1s".to_owned(),
             gold: "1s".to_owned(),
             checkpoint: "1m".to_owned(),
+            checks: "1d".to_owned(),
             jitter: Span::millis(0),
             intervals: vec!["1m".to_owned(), "5m".to_owned()],
             allowed_lateness: Span::millis(0),

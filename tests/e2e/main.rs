@@ -15,3 +15,4 @@ mod roles;
 mod service;
 mod star;
 mod up;
+mod verify;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, ScalarValue, ToDFSchema};
 use datafusion::datasource::ViewTable;
@@ -228,6 +228,31 @@ impl Model {
             }
         }
         Ok(watermarks)
+    }
+
+    /// Sum of count over the trades that bars are made of.
+    pub async fn fills(&self, silver: &Table, files: &Files) -> Result<i64> {
+        let step = "add up the fills of silver";
+        let files: Vec<_> = files.iter().cloned().collect();
+        if files.is_empty() {
+            return Ok(0);
+        }
+        let context = self.session(silver)?;
+        let scan = OrderedScan::new(silver.clone(), files).step(step)?;
+        let sum = datafusion::functions_aggregate::expr_fn::sum(col("count"));
+        let sums = context
+            .read_table(Arc::new(scan))
+            .and_then(|trades| trades.filter(self.is_bar_trade()))
+            .and_then(|trades| trades.aggregate(Vec::new(), vec![sum]))
+            .step(step)?
+            .collect()
+            .await
+            .step(step)?;
+        let sum = |batch: &arrow::array::RecordBatch| {
+            let sums = batch.column(0).as_primitive_opt::<Int64Type>()?;
+            sums.iter().flatten().next()
+        };
+        Ok(sums.iter().find_map(sum).unwrap_or(0))
     }
 
     /// Every bar in `files` of gold.

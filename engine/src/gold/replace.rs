@@ -32,7 +32,7 @@ impl Rules<'_> {
             .is_some_and(|watermark| *watermark >= closes_at)
     }
 
-    fn is_contiguous(&self, series: &Series) -> bool {
+    pub(super) fn is_contiguous(&self, series: &Series) -> bool {
         self.options.contiguous.contains(&*series.venue)
     }
 }

@@ -14,6 +14,8 @@ use super::runner::{Runner, Work};
 use crate::error::Step;
 use crate::gold::{Gold, GoldOptions};
 use crate::silver::{Silver, SilverOptions};
+use crate::status::CHECKS;
+use crate::verify::{self, VerifyOptions};
 use crate::{EngineStatus, RefreshReport, Result};
 
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub enum Job {
     Gold(GoldOptions),
     /// Write due checkpoints and clean up the logs of every table.
     Checkpoint,
+    /// Run the statements of `sql/checks/` and keep what they find in system.checks.
+    Checks(VerifyOptions),
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +57,10 @@ impl JobOptions {
         Self::new("checkpoint".into(), Job::Checkpoint, every)
     }
 
+    pub fn checks(options: VerifyOptions, every: Every) -> Self {
+        Self::new(CHECKS.into(), Job::Checks(options), every)
+    }
+
     fn new(name: String, job: Job, every: Every) -> Self {
         Self {
             name,
@@ -70,7 +78,7 @@ impl Job {
         match self {
             Self::Silver(_) => Some(TableName::bronze_trades()),
             Self::Gold(_) => Some(TableName::silver_trades()),
-            Self::Checkpoint => None,
+            Self::Checkpoint | Self::Checks(_) => None,
         }
     }
 }
@@ -89,13 +97,14 @@ pub(super) async fn keep_running(
         jitter: Box::new(move || Duration::from_millis(rand::rng().random_range(0..=jitter_ms))),
         timeout: options.timeout,
         clock: lake.clock().clone(),
-        status,
+        status: status.clone(),
         shutdown,
     };
     let mut body = Body {
         input: None,
         open: None,
         job: options.job,
+        status,
         lake,
         wake_on_commit: options.wake_on_commit,
         read_to: None,
@@ -107,6 +116,7 @@ pub(super) async fn keep_running(
 struct Body {
     lake: Lake,
     job: Job,
+    status: Arc<EngineStatus>,
     wake_on_commit: bool,
     input: Option<Table>,
     open: Option<Open>,
@@ -117,6 +127,7 @@ enum Open {
     Silver(Box<Silver>),
     Gold(Box<Gold>),
     Checkpoint(Checkpoint),
+    Checks(VerifyOptions),
 }
 
 #[async_trait]
@@ -133,6 +144,7 @@ impl Work for Body {
                 Job::Silver(options) => Open::Silver(Box::new(Silver::open(self.lake.clone(), options.clone()).await?)),
                 Job::Gold(options) => Open::Gold(Box::new(Gold::open(self.lake.clone(), options.clone()).await?)),
                 Job::Checkpoint => Open::Checkpoint(Checkpoint::new(self.lake.clone())),
+                Job::Checks(options) => Open::Checks(options.clone()),
             },
         };
         let report = match &mut open {
@@ -140,6 +152,11 @@ impl Work for Body {
             Open::Gold(gold) => Some(gold.refresh().await?),
             Open::Checkpoint(checkpoint) => {
                 checkpoint.run().await?;
+                None
+            }
+            Open::Checks(options) => {
+                let results = verify::check_and_record(&self.lake, options).await?;
+                self.status.checked(&results);
                 None
             }
         };

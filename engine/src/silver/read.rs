@@ -315,7 +315,7 @@ fn decode<'a>(table: &'a Table, file: &'a FileRef) -> impl Fn(ParquetError) -> E
 }
 
 /// The batch in exactly the columns and types of `schema`; a nullable column that the file lacks is NULL.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()
