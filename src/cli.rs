@@ -294,6 +294,58 @@ pub struct DlqArgs {
 pub enum DlqCommand {
     /// Newest first
     List(DlqListArgs),
+    /// One record with all that the lake kept of it
+    Show(DlqShowArgs),
+    /// Decode again; what decodes now moves to bronze.trades
+    Retry(DlqSelectArgs),
+    /// Empty them: their coordinates stay, key and payload go
+    Drop(DlqSelectArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DlqShowArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    #[arg(long)]
+    pub partition: i32,
+    #[arg(long)]
+    pub offset: i64,
+    /// Only this topic
+    #[arg(long)]
+    pub topic: Option<String>,
+}
+
+/// At least one of them, or all.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["all", "class", "topic", "partition"]))]
+pub struct DlqSelectArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// Every dead letter
+    #[arg(long, conflicts_with_all = ["class", "topic", "partition", "offset"])]
+    pub all: bool,
+    /// Only this error class, e.g. not_json
+    #[arg(long)]
+    pub class: Option<String>,
+    /// Only this topic
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Only this partition
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// Only this offset
+    #[arg(long, requires = "partition")]
+    pub offset: Option<i64>,
+}
+
+impl DlqCommand {
+    fn lake(&self) -> &LakeArgs {
+        match self {
+            Self::List(args) => &args.lake,
+            Self::Show(args) => &args.lake,
+            Self::Retry(args) | Self::Drop(args) => &args.lake,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -377,9 +429,7 @@ impl Cli {
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);
             }
-            Command::Dlq(DlqArgs {
-                command: DlqCommand::List(args),
-            }) => args.lake.put(&mut over),
+            Command::Dlq(args) => args.command.lake().put(&mut over),
             Command::Config(_) => {}
         }
         over

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ticklake_sql::Durability;
 
-use cli::{Cli, Command, DlqArgs, DlqCommand};
+use cli::{Cli, Command};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,9 +61,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Verify(args) => verify::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
-            Command::Dlq(DlqArgs {
-                command: DlqCommand::List(args),
-            }) => dlq::list(&args, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Dlq(args) => dlq::run(&args.command, &options::lake(&settings, Durability::Sync)?).await,
             Command::Config(args) => config_command::run(args.command, &settings),
         }
     })
