@@ -47,6 +47,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Records that did not decode
     Dlq(DlqArgs),
+    /// Trades that broke a rule
+    Quarantine(QuarantineArgs),
     /// The configuration as it will be used
     Config(ConfigArgs),
 }
@@ -369,6 +371,46 @@ pub struct DlqListArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct QuarantineArgs {
+    #[command(subcommand)]
+    pub command: QuarantineCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// Newest first
+    List(QuarantineListArgs),
+    /// Judge again by the rules as they are now; what breaks none enters silver
+    Release(QuarantineReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct QuarantineReleaseArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// Only what this rule set aside
+    #[arg(long)]
+    pub rule: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct QuarantineListArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// At most this many
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Only this rule, e.g. price_inexact
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// Only this symbol
+    #[arg(long)]
+    pub symbol: Option<String>,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
     pub command: ConfigCommand,
@@ -430,6 +472,10 @@ impl Cli {
                 args.kafka.put(&mut over);
             }
             Command::Dlq(args) => args.command.lake().put(&mut over),
+            Command::Quarantine(args) => match &args.command {
+                QuarantineCommand::List(args) => args.lake.put(&mut over),
+                QuarantineCommand::Release(args) => args.lake.put(&mut over),
+            },
             Command::Config(_) => {}
         }
         over

@@ -14,6 +14,7 @@ mod jobs;
 mod logs;
 mod options;
 mod produce;
+mod quarantine;
 mod query;
 mod serve;
 mod shutdown;
@@ -62,6 +63,10 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Verify(args) => verify::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Dlq(args) => dlq::run(&args.command, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Quarantine(args) => {
+                let lake = options::lake(&settings, Durability::Sync)?;
+                quarantine::run(&args.command, &settings, lake).await
+            }
             Command::Config(args) => config_command::run(args.command, &settings),
         }
     })

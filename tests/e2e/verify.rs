@@ -481,6 +481,8 @@ fn a_dropped_dead_letter_is_not_missing() {
     let left = run(&["dlq", "list", "--format", "json"]);
     assert!(left.contains("empty_value") && !left.contains("not_json"), "{left}");
     assert!(run(&["dlq", "list", "--class", "dropped"]).contains("not_json: "));
+    let broken = run(&["quarantine", "list", "--rule", "price_not_positive", "--format", "json"]);
+    assert_eq!(broken.lines().count(), 1, "{broken}");
     for mode in ["full", "cheap"] {
         let (code, report) = made.verify(&made.lake(), mode);
         assert_eq!(code, Some(0), "{report:#}");

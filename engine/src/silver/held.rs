@@ -56,6 +56,11 @@ struct Spans {
 }
 
 impl Held {
+    /// Every active file.
+    pub fn all(&self) -> impl Iterator<Item = (Slot, &HeldFile)> {
+        self.files.iter().map(|(slot, file)| (*slot, file))
+    }
+
     pub fn file(&self, slot: Slot) -> Option<&HeldFile> {
         self.files.get(&slot)
     }

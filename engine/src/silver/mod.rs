@@ -1,7 +1,8 @@
 //! Silver: valid trades, each once. Reads the bronze versions it has not read, sets aside what breaks a rule, removes repeats by key.
 //!
 //! Reading order: `rules` judges one row, `key` and `repeats` say which rows are the same trade and which one survives, `settle` turns that
-//! into inserts and deletes; `ranges` and `held` find the few files that may hold a repeat; `chunk`, `plan`, `write` and `refresh` do the work.
+//! into inserts and deletes; `ranges` and `held` find the few files that may hold a repeat; `chunk`, `plan`, `write` and `refresh` do the work,
+//! `release` judges quarantined trades again.
 //! Not a model in SQL: whether a row stays depends on rows of any date that it names by key, and on an order no join keeps; files are rewritten.
 
 mod chunk;
@@ -15,6 +16,7 @@ mod plan;
 pub mod ranges;
 pub(crate) mod read;
 mod refresh;
+mod release;
 mod repeats;
 pub(crate) mod rows;
 pub mod rules;
@@ -23,6 +25,7 @@ mod write;
 
 pub use options::SilverOptions;
 pub use refresh::{Silver, dropped_total};
+pub use release::Released;
 
 #[cfg(test)]
 mod tests;

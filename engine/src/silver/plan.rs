@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use ticklake_sql::Table;
 
 use super::chunk::Chunk;
-use super::columns::strings;
+use super::columns::{ints, longs, strings};
 use super::held::Slot;
 use super::key::{Key, Keys};
 use super::output::Output;
@@ -78,18 +78,54 @@ pub async fn plan(
     quarantine: &Output,
     settled_quarantine: bool,
 ) -> Result<Plan> {
-    let silver_schema = silver.table().spec().file_schema();
-    let quarantine_schema = quarantine.table().spec().file_schema();
-
     let prepared = {
         let (bronze, files, rules, schema) = (
             bronze.clone(),
             chunk.files.clone(),
             rules.clone(),
-            silver_schema.clone(),
+            silver.table().spec().file_schema(),
         );
         off_runtime(async move { prepare(&bronze, &files, &rules, &schema).await }).await?
     };
+    plan_prepared(prepared, silver, quarantine, settled_quarantine).await
+}
+
+/// Rows of quarantine that break no rule any more, all of them valid: what they do to both tables, beside leaving where they stand. A row that
+/// silver holds already, by its coordinates, does nothing: a release was cut short between its two commits.
+pub async fn plan_released(rows: RecordBatch, rules: &Rules, silver: &Output, quarantine: &Output) -> Result<Plan> {
+    let schema = silver.table().spec().file_schema();
+    let prepared = keyed(rows.clone(), rules.judge(&rows)?, &schema)?;
+    let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
+    let (_, in_silver) = find(silver.table(), candidates, &schema, prepared, None).await?;
+    let mut held = HashSet::new();
+    for (_, found) in &in_silver {
+        held.extend(coordinates(&found.rows)?);
+    }
+    let new: BooleanArray = coordinates(&rows)?.iter().map(|at| Some(!held.contains(at))).collect();
+    let rows = filter_record_batch(&rows, &new).step("leave out what silver holds")?;
+    let prepared = keyed(rows.clone(), rules.judge(&rows)?, &schema)?;
+    plan_prepared(prepared, silver, quarantine, false).await
+}
+
+fn coordinates(rows: &RecordBatch) -> Result<Vec<(String, i32, i64)>> {
+    let (topics, partitions, offsets) = (
+        strings(rows, "topic")?,
+        ints(rows, "partition")?,
+        longs(rows, "offset")?,
+    );
+    Ok((0..rows.num_rows())
+        .map(|row| (topics.value(row).to_owned(), partitions.value(row), offsets.value(row)))
+        .collect())
+}
+
+async fn plan_prepared(
+    prepared: Prepared,
+    silver: &Output,
+    quarantine: &Output,
+    settled_quarantine: bool,
+) -> Result<Plan> {
+    let silver_schema = silver.table().spec().file_schema();
+    let quarantine_schema = quarantine.table().spec().file_schema();
     let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
     let (prepared, in_silver) = find(silver.table(), candidates, &silver_schema, prepared, None).await?;
 
@@ -126,6 +162,10 @@ async fn prepare(bronze: &Table, files: &[FileRef], rules: &Rules, silver_schema
     let schema = subset(&bronze.spec().schema, &BRONZE_COLUMNS)?;
     let bronze = read::rows(bronze, files, &schema).await?;
     let judged = rules.judge(&bronze)?;
+    keyed(bronze, judged, silver_schema)
+}
+
+fn keyed(bronze: RecordBatch, judged: Judged, silver_schema: &SchemaRef) -> Result<Prepared> {
     let trades = rows::valid(&bronze, &judged, silver_schema)?;
 
     let mut keys = Keys::default();

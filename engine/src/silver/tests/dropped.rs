@@ -1,10 +1,11 @@
 //! What silver drops is counted, so that bronze = silver + quarantine + repeats at every version of silver.
 
+use chrono::NaiveDate;
 use ticklake_sql::TableName;
 
-use super::lake::{Row, TestLake, row};
+use super::lake::{DAY, Row, T0, TestLake, row};
 use super::open;
-use crate::silver::{Silver, SilverOptions, dropped_total};
+use crate::silver::{Released, Silver, SilverOptions, dropped_total};
 
 async fn total(lake: &TestLake) -> Option<u64> {
     let silver = lake.lake.table(&TableName::silver_trades()).await.unwrap();
@@ -121,4 +122,37 @@ async fn a_kill_between_the_two_commits_loses_no_count() {
         // Trades 1, 8 and 9, the contradiction and the broken one; of ten rows five say nothing new.
         assert_eq!((kept(&lake).await, total(&lake).await), (5, Some(5)), "{chunk_rows}");
     }
+}
+
+#[tokio::test]
+async fn what_breaks_no_rule_any_more_enters_silver_once() {
+    let lake = TestLake::new().await;
+    let early = |id: i64| Row {
+        ts: T0 - DAY,
+        received_at: T0,
+        ..row(id, "1")
+    };
+    let mut strict = SilverOptions::default();
+    strict.rules.earliest = NaiveDate::from_ymd_opt(2025, 1, 1).unwrap();
+    lake.land(&[early(1), early(2), row(3, "0"), row(4, "1")]).await;
+    Silver::open(lake.lake.clone(), strict.clone())
+        .await
+        .unwrap()
+        .refresh()
+        .await
+        .unwrap();
+    assert_eq!((kept(&lake).await, lake.tables().await.1.len()), (4, 3));
+
+    let mut silver = Silver::open(lake.lake.clone(), strict).await.unwrap();
+    let none = Released { judged: 3, released: 0 };
+    assert_eq!(silver.release(None).await.unwrap(), none);
+    let mut silver = Silver::open(lake.lake.clone(), SilverOptions::default()).await.unwrap();
+    let two = Released { judged: 2, released: 2 };
+    assert_eq!(silver.release(Some("ts_too_early")).await.unwrap(), two);
+    let (in_silver, aside) = lake.tables().await;
+    assert_eq!((in_silver.len(), aside.len(), total(&lake).await), (3, 1, Some(0)));
+    let again = Released { judged: 1, released: 0 };
+    assert_eq!(silver.release(None).await.unwrap(), again);
+    silver.refresh().await.unwrap();
+    assert_eq!(lake.tables().await, (in_silver, aside));
 }
