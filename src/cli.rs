@@ -45,6 +45,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Prove that nothing was lost or doubled
     Verify(VerifyArgs),
+    /// Hold our bars against a venue's own candles
+    Parity(ParityArgs),
     /// Records that did not decode
     Dlq(DlqArgs),
     /// Trades that broke a rule
@@ -287,6 +289,26 @@ pub struct VerifyArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ParityArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// CSV or JSON: Binance's columns, time,open,high,low,close,volume, or CSV with a header
+    #[arg(long, value_name = "FILE")]
+    pub candles: std::path::PathBuf,
+    /// Market of the candles, e.g. binance-spot
+    #[arg(long)]
+    pub venue: String,
+    /// e.g. BTC-USDT
+    #[arg(long)]
+    pub symbol: String,
+    /// Width of the candles, as in the gold table's name
+    #[arg(long, default_value = "1m")]
+    pub interval: String,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
 pub struct DlqArgs {
     #[command(subcommand)]
     pub command: DlqCommand,
@@ -471,6 +493,7 @@ impl Cli {
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);
             }
+            Command::Parity(args) => args.lake.put(&mut over),
             Command::Dlq(args) => args.command.lake().put(&mut over),
             Command::Quarantine(args) => match &args.command {
                 QuarantineCommand::List(args) => args.lake.put(&mut over),

@@ -13,6 +13,7 @@ mod ingest;
 mod jobs;
 mod logs;
 mod options;
+mod parity;
 mod produce;
 mod quarantine;
 mod query;
@@ -62,6 +63,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Verify(args) => verify::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Parity(args) => parity::run(&args, &options::lake(&settings, Durability::Sync)?).await,
             Command::Dlq(args) => dlq::run(&args.command, &options::lake(&settings, Durability::Sync)?).await,
             Command::Quarantine(args) => {
                 let lake = options::lake(&settings, Durability::Sync)?;

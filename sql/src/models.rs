@@ -8,3 +8,6 @@ pub const REPEATS_IN_SILVER: &str = include_str!("../models/repeats_in_silver.sq
 
 /// The same for conflicting repeats, which quarantine holds.
 pub const REPEATS_IN_QUARANTINE: &str = include_str!("../models/repeats_in_quarantine.sql");
+
+/// Our bars against a venue's own candles, field by field.
+pub const PARITY: &str = include_str!("../models/parity.sql");

@@ -12,6 +12,7 @@ const SILVER_TRADES: &str = include_str!("../tables/silver_trades.sql");
 const SILVER_QUARANTINE: &str = include_str!("../tables/silver_quarantine.sql");
 const GOLD_OHLCV: &str = include_str!("../tables/gold_ohlcv.sql");
 const SYSTEM_CHECKS: &str = include_str!("../tables/system_checks.sql");
+const SYSTEM_PARITY: &str = include_str!("../tables/system_parity.sql");
 
 /// `schema.table`, e.g. `bronze.trades`. In the lake it lies at `<lake>/<schema>/<table>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,9 @@ impl TableName {
     }
     pub fn system_checks() -> Self {
         Self::new("system", "checks")
+    }
+    pub fn system_parity() -> Self {
+        Self::new("system", "parity")
     }
     /// `interval` as in the table's name: `1m`, `5m`, `1h`.
     pub fn gold_ohlcv(interval: &str) -> Self {
@@ -94,8 +98,8 @@ pub fn fixed() -> [TableName; 4] {
 }
 
 /// The tables that runs of the program write about themselves.
-pub fn system() -> [TableName; 1] {
-    [TableName::system_checks()]
+pub fn system() -> [TableName; 2] {
+    [TableName::system_checks(), TableName::system_parity()]
 }
 
 /// The definition of a table, from the text under `sql/tables/`.
@@ -106,10 +110,11 @@ pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
         ("silver", "trades") => SILVER_TRADES,
         ("silver", "quarantine") => SILVER_QUARANTINE,
         ("system", "checks") => SYSTEM_CHECKS,
+        ("system", "parity") => SYSTEM_PARITY,
         _ if name.ohlcv_interval().is_some() => GOLD_OHLCV,
         _ => {
             return Err(Error::Invalid(format!(
-                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_<interval> (e.g. gold.ohlcv_1m) and system.checks"
+                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_<interval>, e.g. gold.ohlcv_1m, system.checks and system.parity"
             )));
         }
     };

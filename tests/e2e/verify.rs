@@ -490,3 +490,62 @@ fn a_dropped_dead_letter_is_not_missing() {
     let neither = output(made.folder.path(), &[&["dlq", "drop"][..], &lake].concat());
     assert_eq!(neither.status.code(), Some(2), "all of them takes --all");
 }
+
+#[test]
+fn bars_are_held_against_candles() {
+    let made = Made::new();
+    let folder = made.folder.path();
+    let decimal = |value: i128, scale: usize| {
+        let digits = format!("{value:0>width$}", width = scale + 1);
+        format!(
+            "{}.{}",
+            &digits[..digits.len() - scale],
+            &digits[digits.len() - scale..]
+        )
+    };
+    let bars = crate::lake::LakeFolder(made.lake()).bars("1m");
+    let candle = |((_, _, start), bar): (&crate::lake::BarKey, &crate::lake::Bar)| {
+        let price = |value| decimal(value, 12);
+        [
+            start.to_string(),
+            price(bar.open),
+            price(bar.high),
+            price(bar.low),
+            price(bar.close),
+            decimal(bar.volume, 10),
+            (bar.window_end_us - 1).to_string(),
+            decimal(bar.quote_volume, 22),
+            bar.trade_count.to_string(),
+            decimal(bar.taker_buy_volume, 10),
+            decimal(bar.taker_buy_quote_volume, 22),
+            "0".to_owned(),
+        ]
+        .join(",")
+    };
+    let mut lines: Vec<String> = bars.iter().map(candle).collect();
+    let parity = |lines: &[String]| {
+        std::fs::write(folder.join("candles.csv"), lines.join("\n")).unwrap();
+        let lake = made.lake();
+        let market = ["--venue", "sim", "--symbol", "BTC-USDT", "--format", "json"];
+        let args = ["parity", "--candles", "candles.csv", "--lake", lake.to_str().unwrap()];
+        let output = output(folder, &[&args[..], &market].concat());
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), report)
+    };
+    let (code, report) = parity(&lines);
+    assert_eq!(
+        (code, &report["candles"]),
+        (Some(0), &(TRADES / 60).into()),
+        "{report:#}"
+    );
+    lines[2] = lines[2].replace(",60,", ",61,");
+    lines.remove(1);
+    let (code, report) = parity(&lines);
+    assert_eq!(code, Some(3));
+    assert_eq!(
+        report["by_field"],
+        serde_json::json!({ "bar": 1, "trade_count": 1 }),
+        "{report:#}"
+    );
+}

@@ -26,3 +26,4 @@ pub use options::{Mode, VerifyOptions};
 pub use origins::Topic;
 pub use report::{Difference, Missing, Report};
 pub use run::verify;
+pub(crate) use snapshot::Snapshot;
