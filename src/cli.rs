@@ -47,6 +47,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Hold our bars against a venue's own candles
     Parity(ParityArgs),
+    /// Copy the lake, or some of its tables, as it is now
+    Backup(BackupArgs),
+    /// Copy a backup back, or set one table back
+    Restore(RestoreArgs),
     /// Records that did not decode
     Dlq(DlqArgs),
     /// Trades that broke a rule
@@ -309,6 +313,36 @@ pub struct ParityArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// A folder or s3://bucket/prefix; what an earlier backup brought there is not copied again
+    pub to: String,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// Only these, e.g. bronze.trades,silver.trades
+    #[arg(long, value_delimiter = ',')]
+    pub tables: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["from", "version", "at"]))]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// The backup to copy into a lake that does not go beyond it
+    #[arg(long, value_name = "URI")]
+    pub from: Option<String>,
+    /// Only these of the backup; with --version or --at the one table to set back
+    #[arg(long, value_delimiter = ',')]
+    pub tables: Vec<String>,
+    /// Set the table back to this version of it
+    #[arg(long, requires = "tables")]
+    pub version: Option<u64>,
+    /// Set the table back to this time, e.g. 2026-11-21T10:00:00Z
+    #[arg(long, requires = "tables", value_name = "TIME")]
+    pub at: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct DlqArgs {
     #[command(subcommand)]
     pub command: DlqCommand,
@@ -494,6 +528,8 @@ impl Cli {
                 args.kafka.put(&mut over);
             }
             Command::Parity(args) => args.lake.put(&mut over),
+            Command::Backup(args) => args.lake.put(&mut over),
+            Command::Restore(args) => args.lake.put(&mut over),
             Command::Dlq(args) => args.command.lake().put(&mut over),
             Command::Quarantine(args) => match &args.command {
                 QuarantineCommand::List(args) => args.lake.put(&mut over),

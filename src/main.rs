@@ -1,6 +1,7 @@
 //! `ticklake`: one binary, one role a subcommand. Parses, wires, exits; the work is in the crates.
 
 mod backfill;
+mod backup;
 mod cli;
 mod config;
 mod config_command;
@@ -64,6 +65,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Verify(args) => verify::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Parity(args) => parity::run(&args, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Backup(args) => backup::backup(&args, &settings).await,
+            Command::Restore(args) => backup::restore(&args, &settings).await,
             Command::Dlq(args) => dlq::run(&args.command, &options::lake(&settings, Durability::Sync)?).await,
             Command::Quarantine(args) => {
                 let lake = options::lake(&settings, Durability::Sync)?;

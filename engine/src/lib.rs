@@ -3,9 +3,10 @@
 //! Reading order follows the data: `backfill` loads historical files into bronze, `silver` cleans bronze rows, `ohlcv` is the bar aggregate,
 //! `scan` reads silver in order, `gold` keeps the bars, `schedule` runs all of it, `verify` proves that nothing is missing, `parity` holds bars
 //! against a venue's candles, `system` keeps what such runs found;
-//! `report` and `status` say what happened.
+//! `backup` copies a lake and sets tables back, `report` and `status` say what happened.
 
 pub mod backfill;
+pub mod backup;
 pub mod error;
 pub mod gold;
 pub mod ohlcv;

@@ -35,6 +35,16 @@ impl Snapshot {
         }))
     }
 
+    /// One version of a table, without its positions.
+    pub async fn pinned(table: &Table, version: u64) -> Result<Self> {
+        Ok(Self {
+            table: table.clone(),
+            version,
+            positions: HashMap::new(),
+            adds: adds(table, version).await?,
+        })
+    }
+
     /// The same table at another version.
     pub async fn at(&self, version: u64) -> Result<Self> {
         let adds = if version == self.version {
