@@ -458,6 +458,74 @@ fn a_whole_lake_is_clean_and_each_damage_is_named() {
 }
 
 #[test]
+fn a_file_is_proved_like_a_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    let text = lake.to_str().unwrap();
+    let line = |id: i64| format!("sim,BTC-USDT,1,2,{},{id}\n", 1_735_689_600_000_000 + id * 1_000_000);
+    // A header, a bad line and an empty one among 50 trades.
+    let lines: String = (0..30)
+        .map(line)
+        .chain(["sim,BTC-USDT,1\n".into(), "\n".into()])
+        .chain((30..50).map(line))
+        .collect();
+    std::fs::write(
+        folder.path().join("trades.csv"),
+        format!("venue,symbol,price,qty,ts,trade_id\n{lines}"),
+    )
+    .unwrap();
+    let loaded = stdout(
+        folder.path(),
+        &[
+            "backfill",
+            "--format",
+            "csv",
+            "trades.csv",
+            "--max-bad-rows",
+            "5",
+            "--lake",
+            text,
+        ],
+    );
+    assert!(loaded.contains("50 rows, 1 bad"), "{loaded}");
+    let verify = |lake: &Path, mode: &str| {
+        let args = [
+            "verify",
+            "--mode",
+            mode,
+            "--format",
+            "json",
+            "--lake",
+            lake.to_str().unwrap(),
+        ];
+        let output = output(folder.path(), &args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
+        (output.status.code(), report)
+    };
+    for mode in ["full", "cheap"] {
+        let (code, report) = verify(&lake, mode);
+        assert_eq!(code, Some(0), "{report:#}");
+        let origin = &report["origins"][0];
+        assert_eq!(
+            (&origin["bronze"], &origin["dead_letters"], &origin["holes"]),
+            (&50.into(), &1.into(), &1.into()),
+            "{report:#}"
+        );
+    }
+    for table in [TableName::bronze_trades(), TableName::bronze_dead_letters()] {
+        let copy = LakeCopy::of(&lake);
+        let table = copy.table(&table);
+        copy.commit(&table, Vec::new(), &copy.adds(&table));
+        for mode in ["full", "cheap"] {
+            let (code, report) = verify(copy.folder.path(), mode);
+            assert_eq!(code, Some(3), "{report:#}");
+            named(&report, "file_records", &[]);
+        }
+    }
+}
+
+#[test]
 fn a_dropped_dead_letter_is_not_missing() {
     let made = Made::new();
     let lake = made.lake();

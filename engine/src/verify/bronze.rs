@@ -229,13 +229,19 @@ impl Tally {
     }
 }
 
-/// Counts each origin, and lists the offsets that neither table holds. A file has no end but its last line: lines that are no records are holes.
-pub fn count(
-    origins: &Origins,
-    topic: Option<&Topic>,
-    tallies: &HashMap<Number, Tally>,
-) -> (Vec<OriginCount>, Vec<Missing>) {
-    let (mut counts, mut missing) = (Vec::new(), Vec::new());
+/// What the tables hold of each origin, and what they lack.
+#[derive(Debug, Default)]
+pub struct Counted {
+    pub origins: Vec<OriginCount>,
+    /// Offsets of Kafka that neither table holds.
+    pub missing: Vec<Missing>,
+    /// Files that have given more records, or fewer, than the tables hold.
+    pub differences: Vec<(u64, Difference)>,
+}
+
+/// Counts each origin. Lines of a file that are no records are holes.
+pub fn count(origins: &Origins, topic: Option<&Topic>, tallies: &HashMap<Number, Tally>) -> Counted {
+    let mut counted = Counted::default();
     for (number, origin) in origins.iter() {
         let nothing = Tally::of(origin, &Offsets::default(), &Offsets::default());
         let tally = tallies.get(&number).unwrap_or(&nothing);
@@ -247,9 +253,9 @@ pub fn count(
         let start = in_kafka.filter(|_| !origins.are_cut()).map(|(start, _)| start);
         let from = start.unwrap_or(tally.from).min(tally.from).min(tally.to);
         let gaps = tally.gaps(from);
-        let is_file = origin.position.is_none();
-        let lines: i64 = gaps.iter().map(|(from, to)| to - from).filter(|_| is_file).sum();
-        counts.push(OriginCount {
+        let records = tally.bronze + tally.dead_letters;
+        let lines = u64::try_from(tally.to - from).unwrap_or(0);
+        counted.origins.push(OriginCount {
             topic: origin.topic.clone(),
             topic_id: origin.topic_id.clone(),
             partition: origin.partition,
@@ -259,10 +265,18 @@ pub fn count(
             behind: in_kafka.map(|(_, end)| (end - tally.to).max(0)),
             bronze: tally.bronze,
             dead_letters: tally.dead_letters,
-            holes: u64::try_from(lines).unwrap_or(0),
+            holes: if origin.is_file() {
+                lines.saturating_sub(records)
+            } else {
+                0
+            },
             missing: 0,
         });
-        missing.extend(gaps.into_iter().filter(|_| !is_file).map(|(from, to)| Missing {
+        if origin.is_file() {
+            counted.differences.extend(file_difference(origin, records));
+            continue;
+        }
+        counted.missing.extend(gaps.into_iter().map(|(from, to)| Missing {
             topic: origin.topic.clone(),
             topic_id: origin.topic_id.clone(),
             partition: origin.partition,
@@ -270,7 +284,21 @@ pub fn count(
             to,
         }));
     }
-    counts.sort_by(|a, b| (&a.topic, &a.topic_id, a.partition).cmp(&(&b.topic, &b.topic_id, b.partition)));
-    missing.sort();
-    (counts, missing)
+    let order = |a: &OriginCount, b: &OriginCount| {
+        (&a.topic, &a.topic_id, a.partition).cmp(&(&b.topic, &b.topic_id, b.partition))
+    };
+    counted.origins.sort_by(order);
+    counted.missing.sort();
+    counted
+}
+
+fn file_difference(origin: &Origin, records: u64) -> Option<(u64, Difference)> {
+    let given = origin.records.filter(|given| *given != records)?;
+    let difference = Difference {
+        check: "file_records",
+        table: "bronze.trades".into(),
+        at: at(&[("topic", json!(origin.topic))]),
+        what: format!("the file has given {given} records, bronze.trades and bronze.dead_letters hold {records}"),
+    };
+    Some((given.abs_diff(records), difference))
 }

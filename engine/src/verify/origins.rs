@@ -17,6 +17,9 @@ pub struct Topic {
     pub partitions: BTreeMap<i32, (i64, i64)>,
 }
 
+/// What the topic of a file begins with.
+const FILE: &str = "file:";
+
 /// Number of an origin.
 pub type Number = usize;
 
@@ -25,8 +28,17 @@ pub struct Origin {
     pub topic: String,
     pub topic_id: String,
     pub partition: i32,
-    /// Next offset of the consumer; `None` for files.
+    /// Next offset of the consumer, or the first line that was not read.
     pub position: Option<i64>,
+    /// Records that a file has given up to there; `None` where they were not counted.
+    pub records: Option<u64>,
+}
+
+impl Origin {
+    /// A file has no end but its last line, and lines that are no records.
+    pub fn is_file(&self) -> bool {
+        self.topic_id.starts_with(FILE)
+    }
 }
 
 /// A topic's id, and since when rows of its name are of it (microseconds).
@@ -42,6 +54,8 @@ pub struct Origins {
     numbers: HashMap<(String, i32), Number>,
     generations: HashMap<String, Vec<Generation>>,
     positions: HashMap<(String, i32), i64>,
+    /// Topic of a file -> its records.
+    records: HashMap<String, u64>,
     /// Retention has taken what was ingested before some date.
     cut: bool,
 }
@@ -50,10 +64,8 @@ impl Origins {
     /// Out of the positions and tags of bronze.trades.
     pub fn of(bronze: &Snapshot) -> Self {
         let name = bronze.table.name();
-        let (positions, topics) = (
-            format!("ticklake/{name}/kafka/"),
-            format!("ticklake/{name}/kafka-topic/"),
-        );
+        let [positions, topics, files, records] =
+            ["kafka", "kafka-topic", "file", "file-records"].map(|kind| format!("ticklake/{name}/{kind}/"));
         let mut origins = Self {
             cut: bronze.positions.contains_key(&format!("ticklake/{name}/low-water")),
             ..Self::default()
@@ -62,6 +74,14 @@ impl Origins {
         for (app_id, version) in &bronze.positions {
             if let Some((topic_id, partition)) = app_id.strip_prefix(&positions).and_then(last_two) {
                 origins.positions.insert((topic_id, partition), *version);
+            } else if let Some(digest) = app_id.strip_prefix(&files).and_then(|rest| rest.strip_suffix("/0")) {
+                // At 0 stands a file that another content of its name has replaced.
+                if *version > 0 {
+                    origins.positions.insert((format!("{FILE}{digest}"), 0), *version);
+                }
+            } else if let Some(digest) = app_id.strip_prefix(&records).and_then(|rest| rest.strip_suffix("/0")) {
+                let records = u64::try_from(*version).unwrap_or(0);
+                origins.records.insert(format!("{FILE}{digest}"), records);
             } else if let Some((topic, id)) = app_id.strip_prefix(&topics).and_then(|rest| rest.rsplit_once('/')) {
                 let topic = topic.split_once('/').map_or(topic, |(_, topic)| topic);
                 generations
@@ -137,6 +157,7 @@ impl Origins {
             topic_id: topic_id.to_owned(),
             partition,
             position: self.positions.get(&key).copied(),
+            records: self.records.get(topic_id).copied().filter(|_| !self.cut),
         });
         self.numbers.insert(key, number);
         number

@@ -44,8 +44,10 @@ pub fn told(trades: &[Add], dead_letters: &[Add], origins: &mut Origins) -> Told
     }
     for ((topic_id, partition), sides) in by_origin {
         let number = origins.of_id(&topic_id, partition);
-        let position = origins.get(number).and_then(|origin| origin.position);
-        match tally(sides, position) {
+        let (position, records) = origins
+            .get(number)
+            .map_or((None, None), |origin| (origin.position, origin.records));
+        match tally(sides, position, records) {
             Some(tally) => {
                 told.tallies.insert(number, tally);
             }
@@ -60,7 +62,7 @@ fn all_rows(ranges: &[OffsetRange], add: &Add) -> bool {
     Some(ranges.iter().map(|range| range.rows).sum()) == rows(add)
 }
 
-fn tally([trades, dead_letters]: [Side; 2], position: Option<i64>) -> Option<Tally> {
+fn tally([trades, dead_letters]: [Side; 2], position: Option<i64>, records: Option<u64>) -> Option<Tally> {
     if ![&trades, &dead_letters].iter().all(|side| is_disjoint(&side.ranges)) {
         return None;
     }
@@ -70,8 +72,9 @@ fn tally([trades, dead_letters]: [Side; 2], position: Option<i64>) -> Option<Tal
         .map(|(from, to)| u64::try_from(to - from).unwrap_or(0))
         .sum();
     let (from, to) = (covered.first()?.0, covered.last()?.1);
-    // The side table may be ahead of the position: which of its rows count takes reading.
-    if offsets != trades.rows + dead_letters.rows || position.is_some_and(|position| to > position) {
+    // Of a file it is known how many lines are records. The side table may be ahead of the position: which of its rows count takes reading.
+    let rows = trades.rows + dead_letters.rows;
+    if (offsets != rows && records != Some(rows)) || position.is_some_and(|position| to > position) {
         return None;
     }
     Some(Tally {
@@ -116,23 +119,36 @@ mod tests {
     #[test]
     fn ranges_without_a_question_are_counted() {
         // A dead letter inside, one between two files, and a hole that no file spans.
-        let told = tally([side(&[(0, 5), (6, 8), (9, 10)], 7), side(&[(2, 6)], 2)], Some(12)).unwrap();
+        let told = tally(
+            [side(&[(0, 5), (6, 8), (9, 10)], 7), side(&[(2, 6)], 2)],
+            Some(12),
+            None,
+        )
+        .unwrap();
         assert_eq!(told.covered, [(0, 8), (9, 10)]);
         assert_eq!((told.from, told.to, told.bronze, told.dead_letters), (0, 12, 7, 2));
     }
 
     #[test]
+    fn lines_of_a_file_that_are_no_records_are_known_by_their_count() {
+        let sides = || [side(&[(2, 9)], 5), side(&[(12, 13)], 1)];
+        assert!(tally(sides(), Some(15), None).is_none());
+        let told = tally(sides(), Some(15), Some(6)).unwrap();
+        assert_eq!((told.from, told.to, told.bronze, told.dead_letters), (2, 15, 5, 1));
+    }
+
+    #[test]
     fn what_does_not_add_up_is_read() {
         assert!(
-            tally([side(&[(0, 5)], 4), side(&[], 0)], Some(5)).is_none(),
+            tally([side(&[(0, 5)], 4), side(&[], 0)], Some(5), None).is_none(),
             "an offset without a row"
         );
         assert!(
-            tally([side(&[(0, 5), (4, 8)], 8), side(&[], 0)], Some(8)).is_none(),
+            tally([side(&[(0, 5), (4, 8)], 8), side(&[], 0)], Some(8), None).is_none(),
             "a row twice"
         );
         assert!(
-            tally([side(&[(0, 5)], 5), side(&[(7, 9)], 2)], Some(5)).is_none(),
+            tally([side(&[(0, 5)], 5), side(&[(7, 9)], 2)], Some(5), None).is_none(),
             "ahead of the position"
         );
     }

@@ -189,9 +189,12 @@ impl Proof<'_> {
     }
 
     fn count(&self, origins: &Origins, topic: Option<&Topic>, tallies: &HashMap<usize, Tally>) {
-        let (counts, missing) = bronze::count(origins, topic, tallies);
+        let counted = bronze::count(origins, topic, tallies);
         let mut report = lock(&self.report);
-        report.origins = counts;
-        report.missing = missing;
+        report.origins = counted.origins;
+        report.missing = counted.missing;
+        for (count, difference) in counted.differences {
+            report.differ(count, difference);
+        }
     }
 }
