@@ -296,9 +296,9 @@ pub struct VerifyArgs {
 pub struct ParityArgs {
     #[command(flatten)]
     pub lake: LakeArgs,
-    /// CSV or JSON: Binance's columns, time,open,high,low,close,volume, or CSV with a header
-    #[arg(long, value_name = "FILE")]
-    pub candles: std::path::PathBuf,
+    /// CSV or JSON: Binance's columns, time,open,high,low,close,volume, or CSV with a header; a file, or the http(s) address of one
+    #[arg(long, value_name = "FILE|URL")]
+    pub candles: String,
     /// Market of the candles, e.g. binance-spot
     #[arg(long)]
     pub venue: String,

@@ -1,5 +1,7 @@
 //! `ticklake parity`: our bars against a venue's own candles, differences by field into system.parity; exit code 3 where there are some.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use serde_json::json;
 use ticklake_engine::parity::{self, Parity, ParityOptions};
@@ -9,15 +11,20 @@ use ticklake_sql::Lake;
 use crate::cli::{ParityArgs, ReportFormat};
 use crate::exit::Differences;
 
+/// Of a request, its answer read to the end.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// A year of minutes as Binance writes them has 80 MB.
+const MAX_BYTES: usize = 256 << 20;
 /// Differences shown in a printed table; system.parity has all.
 const SHOWN: usize = 20;
 
 pub async fn run(args: &ParityArgs, lake: &Lake) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(&args.candles)
-        .with_context(|| format!("cannot read the candles in {}", args.candles.display()))?;
+    let text = text(&args.candles)
+        .await
+        .with_context(|| format!("cannot read the candles in {}", args.candles))?;
     let candles = parity::parse(&text)?;
     let options = ParityOptions {
-        source: args.candles.display().to_string(),
+        source: args.candles.clone(),
         venue: args.venue.clone(),
         symbol: args.symbol.clone(),
         interval: args.interval.clone(),
@@ -28,6 +35,27 @@ pub async fn run(args: &ParityArgs, lake: &Lake) -> anyhow::Result<()> {
         0 => Ok(()),
         count => Err(Differences(count as u64).into()),
     }
+}
+
+async fn text(candles: &str) -> anyhow::Result<String> {
+    if candles.starts_with("http://") || candles.starts_with("https://") {
+        download(candles).await
+    } else {
+        Ok(std::fs::read_to_string(candles)?)
+    }
+}
+
+async fn download(url: &str) -> anyhow::Result<String> {
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let mut response = client.get(url).send().await?.error_for_status()?;
+    let mut bytes = Vec::new();
+    while let Some(part) = response.chunk().await? {
+        bytes.extend_from_slice(&part);
+        if bytes.len() > MAX_BYTES {
+            anyhow::bail!("they are larger than {MAX_BYTES} bytes: ask for fewer at once");
+        }
+    }
+    Ok(String::from_utf8(bytes)?)
 }
 
 #[allow(clippy::print_stdout)]

@@ -1,6 +1,7 @@
 //! `ticklake verify` on a lake that the roles have made: clean as it is, and each damage named with its coordinates and exit code 3.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -676,5 +677,36 @@ fn bars_are_held_against_candles() {
         report["by_field"],
         serde_json::json!({ "bar": 1, "trade_count": 1 }),
         "{report:#}"
+    );
+    // The same from where a venue would publish it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/candles.csv", listener.local_addr().unwrap());
+    let body = std::fs::read_to_string(folder.join("candles.csv")).unwrap();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let request = BufReader::new(stream.try_clone().unwrap()).lines();
+        assert!(
+            request.map(Result::unwrap).any(|line| line.is_empty()),
+            "the request ends"
+        );
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+    });
+    let lake = made.lake();
+    let args = ["parity", "--candles", &url, "--lake", lake.to_str().unwrap()];
+    let output = output(
+        folder,
+        &[&args[..], &["--venue", "sim", "--symbol", "BTC-USDT"]].concat(),
+    );
+    answering.join().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(
+        text.contains("bar: 1 differ") && text.contains("trade_count: 1 differ"),
+        "{text}"
     );
 }
