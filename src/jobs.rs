@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ticklake_engine::gold::{Gold, GoldOptions, Interval};
+use ticklake_engine::gold::{Gold, GoldOptions, Interval, KeepRevisions};
 use ticklake_engine::schedule::{self, Every, JobOptions};
 use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
@@ -12,7 +12,7 @@ use ticklake_sql::Durability;
 
 use crate::cli::Layer;
 use crate::config::Settings;
-use crate::config::settings::{JobSettings, SilverSettings};
+use crate::config::settings::{JobSettings, RevisionsSetting, SilverSettings};
 use crate::exit::Usage;
 use crate::heartbeat::Heartbeat;
 use crate::{options, shutdown};
@@ -61,11 +61,17 @@ pub fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions
 }
 
 pub fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> {
-    let of_interval = |interval: &String| {
+    let revisions = match settings.revisions {
+        RevisionsSetting::Closed => KeepRevisions::Closed,
+        RevisionsSetting::All => KeepRevisions::All,
+        RevisionsSetting::None => KeepRevisions::None,
+    };
+    let of_interval = |interval: &String| -> anyhow::Result<GoldOptions> {
         Interval::parse(interval).map_err(|error| Usage(format!("jobs.intervals: {error}")))?;
         Ok(GoldOptions {
             interval: interval.clone(),
             kinds: settings.kinds.clone(),
+            revisions,
             allowed_lateness: settings.allowed_lateness.0,
             ..GoldOptions::default()
         })

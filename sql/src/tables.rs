@@ -11,6 +11,7 @@ const BRONZE_DEAD_LETTERS: &str = include_str!("../tables/bronze_dead_letters.sq
 const SILVER_TRADES: &str = include_str!("../tables/silver_trades.sql");
 const SILVER_QUARANTINE: &str = include_str!("../tables/silver_quarantine.sql");
 const GOLD_OHLCV: &str = include_str!("../tables/gold_ohlcv.sql");
+const GOLD_OHLCV_REVISIONS: &str = include_str!("../tables/gold_ohlcv_revisions.sql");
 const SYSTEM_CHECKS: &str = include_str!("../tables/system_checks.sql");
 const SYSTEM_PARITY: &str = include_str!("../tables/system_parity.sql");
 
@@ -43,6 +44,11 @@ impl TableName {
     /// `interval` as in the table's name: `1m`, `5m`, `1h`.
     pub fn gold_ohlcv(interval: &str) -> Self {
         Self::new("gold", &format!("ohlcv_{interval}"))
+    }
+
+    /// Earlier states of the bars of every interval.
+    pub fn gold_ohlcv_revisions() -> Self {
+        Self::new("gold", "ohlcv_revisions")
     }
 
     fn new(schema: &str, table: &str) -> Self {
@@ -88,12 +94,13 @@ impl fmt::Display for TableName {
 }
 
 /// The tables of the contract with fixed names, in data-flow order; gold's follow.
-pub fn fixed() -> [TableName; 4] {
+pub fn fixed() -> [TableName; 5] {
     [
         TableName::bronze_trades(),
         TableName::bronze_dead_letters(),
         TableName::silver_trades(),
         TableName::silver_quarantine(),
+        TableName::gold_ohlcv_revisions(),
     ]
 }
 
@@ -109,12 +116,13 @@ pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
         ("bronze", "dead_letters") => BRONZE_DEAD_LETTERS,
         ("silver", "trades") => SILVER_TRADES,
         ("silver", "quarantine") => SILVER_QUARANTINE,
+        ("gold", "ohlcv_revisions") => GOLD_OHLCV_REVISIONS,
         ("system", "checks") => SYSTEM_CHECKS,
         ("system", "parity") => SYSTEM_PARITY,
         _ if name.ohlcv_interval().is_some() => GOLD_OHLCV,
         _ => {
             return Err(Error::Invalid(format!(
-                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_<interval>, e.g. gold.ohlcv_1m, system.checks and system.parity"
+                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_revisions, gold.ohlcv_<interval>, e.g. gold.ohlcv_1m, system.checks and system.parity"
             )));
         }
     };

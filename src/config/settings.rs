@@ -120,10 +120,21 @@ pub struct JobSettings {
     pub jitter: Span,
     /// Bars to keep: `gold.ohlcv_<interval>`, with s, m, h or d, any that divides a day.
     pub intervals: Vec<String>,
+    /// Earlier states of bars that `gold.ohlcv_revisions` keeps: `closed` (corrections of closed bars), `all` or `none`.
+    pub revisions: RevisionsSetting,
     /// A bar is closed once its venue's newest trade lies this far past its end.
     pub allowed_lateness: Span,
     /// Venue -> kind of trade that its bars are made of (`trade` where none is named, or `agg`): one kind a venue, for they repeat each other.
     pub kinds: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RevisionsSetting {
+    #[default]
+    Closed,
+    All,
+    None,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -255,6 +266,7 @@ impl Default for JobSettings {
             checks: "1d".to_owned(),
             jitter: Span::millis(0),
             intervals: vec!["1m".to_owned(), "5m".to_owned()],
+            revisions: RevisionsSetting::Closed,
             allowed_lateness: Span::millis(0),
             kinds: BTreeMap::new(),
         }

@@ -47,6 +47,7 @@ mod tests {
             names,
             [
                 "gold.ohlcv_1m",
+                "gold.ohlcv_revisions",
                 "silver.trades",
                 "silver.quarantine",
                 "bronze.trades",

@@ -183,6 +183,34 @@ pub fn stored(batch: &RecordBatch) -> Result<Vec<(Key, Bar)>> {
 
 /// Rows for a file of gold, in the order given. `schema`: the table's file schema.
 pub fn encode(bars: &[(&Key, &Bar)], interval: Interval, schema: &SchemaRef) -> Result<RecordBatch> {
+    encode_with(bars, interval, schema, &|_| None)
+}
+
+/// Rows for a file of earlier states, which something else took the place of at `superseded_at`.
+pub fn encode_superseded(
+    bars: &[(&Key, &Bar)],
+    interval: Interval,
+    schema: &SchemaRef,
+    interval_name: &str,
+    superseded_at: i64,
+) -> Result<RecordBatch> {
+    let rows = bars.len();
+    encode_with(bars, interval, schema, &|column| match column {
+        "bar_interval" => Some(Arc::new(StringArray::from_iter_values(vec![interval_name; rows]))),
+        "superseded_at" => Some(Arc::new(
+            TimestampMicrosecondArray::from_value(superseded_at, rows).with_timezone("UTC"),
+        )),
+        _ => None,
+    })
+}
+
+/// `given`: columns that the bars do not hold themselves.
+fn encode_with(
+    bars: &[(&Key, &Bar)],
+    interval: Interval,
+    schema: &SchemaRef,
+    given: &dyn Fn(&str) -> Option<ArrayRef>,
+) -> Result<RecordBatch> {
     let values = |value: &dyn Fn(&Values) -> Option<i128>, data_type: &DataType| -> ArrayRef {
         let column: Decimal128Array = bars.iter().map(|(_, bar)| value(&bar.content.values)).collect();
         Arc::new(column.with_data_type(data_type.clone()))
@@ -206,6 +234,9 @@ pub fn encode(bars: &[(&Key, &Bar)], interval: Interval, schema: &SchemaRef) -> 
     };
     let column = |field: &arrow::datatypes::FieldRef| -> Result<ArrayRef, ArrowError> {
         let decimal = |value: &dyn Fn(&Values) -> Option<i128>| values(value, field.data_type());
+        if let Some(column) = given(field.name()) {
+            return Ok(column);
+        }
         Ok(match field.name().as_str() {
             "venue" => texts(&|key| key.series.venue.clone()),
             "symbol" => texts(&|key| key.series.symbol.clone()),

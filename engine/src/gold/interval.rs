@@ -66,6 +66,14 @@ impl Interval {
     }
 }
 
+/// UTC date of an instant in microseconds, as partitions spell it.
+pub fn date_text(us: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(us)
+        .unwrap_or_default()
+        .format("%Y-%m-%d")
+        .to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

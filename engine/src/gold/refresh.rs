@@ -4,7 +4,7 @@
 //! raced by another gives the same bars.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
 use ticklake_sql::{Lake, Table, TableName, log};
@@ -16,6 +16,7 @@ use super::interval::Interval;
 use super::model::Model;
 use super::output::{Landed, Output};
 use super::replace::{Replaced, Rules, close_passed, replace};
+use super::revisions::{KeepRevisions, Revisions};
 use super::windows::{Range, ranges, whole_dates};
 use super::{GoldOptions, bar::Key};
 use crate::error::Step;
@@ -23,6 +24,8 @@ use crate::{Error, RefreshReport, Result};
 
 /// Hours of bars in memory at most, about, while a refresh goes over many.
 const LOADED_HOURS: usize = 48;
+/// How often another refresh is looked after.
+const POLL: Duration = Duration::from_millis(50);
 /// Withheld bars named in a commit.
 const NAMED_BARS: usize = 20;
 
@@ -40,6 +43,9 @@ pub struct Gold {
     read_to: Option<u64>,
     /// What the bars' `is_closed` goes by; `None`: not known.
     watermarks: Option<Watermarks>,
+    revisions: Option<Revisions>,
+    /// The newest commit of earlier states, where nobody but this refresh can bring gold's commit that belongs to it.
+    turn: Option<i64>,
 }
 
 impl Gold {
@@ -64,7 +70,13 @@ impl Gold {
         );
         let input = Input::open(silver, output.position()).await?;
         let watermarks = output.watermarks().await?;
+        let revisions = match options.revisions {
+            KeepRevisions::None => None,
+            _ => Some(Revisions::open(&lake, &options.interval, interval, options.zstd_level).await?),
+        };
         Ok(Self {
+            revisions,
+            turn: None,
             model: Model::new(&options, interval)?,
             read_to: output.position(),
             lake,
@@ -166,12 +178,16 @@ impl Gold {
             self.taken_in(to, watermarks);
             return Ok(Landed::At(planned_at));
         }
+        if self.record_superseded(to, replaced.now_us).await? == Landed::Lost {
+            return Ok(Landed::Lost);
+        }
         let landed = self
             .output
             .commit(planned_at, to, written, self.info(to, &watermarks, &replaced))
             .await?;
         if let Landed::At(version) = landed {
             self.taken_in(to, watermarks);
+            self.turn = None;
             self.follow().await?;
             self.hours.settle();
             report.version = Some(version);
@@ -188,6 +204,48 @@ impl Gold {
             }
         }
         Ok(landed)
+    }
+
+    /// Commits the states that the commit of `to` will supersede, in the place of any that another refresh recorded and never came to supersede.
+    async fn record_superseded(&mut self, to: u64, now_us: i64) -> Result<Landed> {
+        let Some(revisions) = &mut self.revisions else {
+            return Ok(Landed::At(self.held_version));
+        };
+        revisions.follow().await?;
+        let gold = self.output.position();
+        let is_ahead = revisions.position() > gold;
+        if is_ahead && revisions.turn() != self.turn {
+            return self.take_over().await;
+        }
+        if revisions.position() > Some(to) {
+            return Ok(Landed::Lost);
+        }
+        let states = self.hours.superseded(self.options.revisions);
+        if is_ahead || !states.is_empty() {
+            if !revisions.commit(&states, now_us, gold, to).await? {
+                return Ok(Landed::Lost);
+            }
+            self.turn = revisions.turn();
+        }
+        Ok(Landed::At(self.held_version))
+    }
+
+    /// Gives the other refresh time to come to its commit; then makes that impossible, so that what it recorded can be replaced.
+    async fn take_over(&mut self) -> Result<Landed> {
+        let (ahead, turn) = match &self.revisions {
+            Some(revisions) => (revisions.position(), revisions.turn()),
+            None => return Ok(Landed::Lost),
+        };
+        let deadline = tokio::time::Instant::now() + self.options.take_over_after;
+        while self.output.position() < ahead && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+            self.output.follow().await?;
+        }
+        if self.output.position() < ahead && matches!(self.output.fence().await?, Landed::At(_)) {
+            tracing::warn!(table = %self.output.table().name(), "another refresh recorded what it supersedes and went no further: taken over");
+            self.turn = turn;
+        }
+        Ok(Landed::Lost)
     }
 
     fn taken_in(&mut self, to: u64, watermarks: Watermarks) {
@@ -208,6 +266,7 @@ impl Gold {
         let mut recomputed = Recomputed {
             bars: close_passed(&mut self.hours, &self.model, &rules, self.watermarks.as_ref()).await?,
             computed: 0,
+            now_us,
         };
         let mut waiting = self.touched().await?;
         while let Some(range) = waiting.pop_first() {
@@ -289,4 +348,6 @@ struct Recomputed {
     bars: Replaced,
     /// Trades that the bars were computed from.
     computed: u64,
+    /// When: `computed_at` of every bar that changed.
+    now_us: i64,
 }

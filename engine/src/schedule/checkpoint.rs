@@ -34,7 +34,7 @@ impl Checkpoint {
 async fn keep_from(table: &Table, tables: &[Table]) -> Result<Option<u64>> {
     let derives = |other: &TableName| match (table.name().schema(), table.name().table()) {
         ("bronze", "trades") => *other == TableName::silver_trades(),
-        ("silver", "trades") => other.schema() == "gold",
+        ("silver", "trades") => other.ohlcv_interval().is_some(),
         _ => false,
     };
     let input_app = |other: &Table| format!("ticklake/{}/input/{}", other.name(), table.name());
