@@ -37,6 +37,8 @@ pub enum Command {
     Refresh(RefreshArgs),
     /// Historical files -> bronze -> silver -> gold
     Backfill(BackfillArgs),
+    /// Compute a range of silver and gold again from its input, whatever is there
+    Rebuild(RebuildArgs),
     /// The Flight SQL server
     Serve(ServeArgs),
     /// Ask a server and print the rows
@@ -211,6 +213,27 @@ pub struct BackfillArgs {
     /// Leave silver and gold to `ticklake run`
     #[arg(long)]
     pub no_refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RebuildArgs {
+    /// Start of the range of trade time: a date or an instant, UTC
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// End of the range, which is not in it
+    #[arg(long, value_name = "TIME")]
+    pub to: String,
+    /// Only these symbols
+    #[arg(long, value_delimiter = ',', value_name = "SYMBOL")]
+    pub symbol: Vec<String>,
+    /// Only this layer [default: silver, then gold]
+    #[arg(long, value_enum)]
+    pub layer: Option<Layer>,
+    /// Also where retention has removed input: what was made of it goes
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub lake: LakeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -508,6 +531,7 @@ impl Cli {
             Command::Run(args) => args.lake.put(&mut over),
             Command::Refresh(args) => args.lake.put(&mut over),
             Command::Backfill(args) => args.lake.put(&mut over),
+            Command::Rebuild(args) => args.lake.put(&mut over),
             Command::Serve(args) => {
                 args.lake.put(&mut over);
                 over.flag("serve.flight_addr", "--flight-addr", args.flight_addr.clone());

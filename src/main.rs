@@ -18,6 +18,7 @@ mod parity;
 mod produce;
 mod quarantine;
 mod query;
+mod rebuild;
 mod serve;
 mod shutdown;
 mod status;
@@ -60,6 +61,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Run(_) => jobs::run(&settings).await,
             Command::Refresh(args) => jobs::refresh(&settings, args.layer).await,
             Command::Backfill(args) => backfill::run(&args, &settings).await,
+            Command::Rebuild(args) => rebuild::run(&settings, &args).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,

@@ -1,7 +1,7 @@
 //! Turns bronze into silver and silver into gold: incremental refreshes, each a function of its input, and the schedule that runs them.
 //!
 //! Reading order follows the data: `backfill` loads historical files into bronze, `silver` cleans bronze rows, `ohlcv` is the bar aggregate,
-//! `scan` reads silver in order, `gold` keeps the bars, `schedule` runs all of it, `verify` proves that nothing is missing, `parity` holds bars
+//! `scan` reads silver in order, `gold` keeps the bars, `rebuild` computes a range of both again, `schedule` runs all of it, `verify` proves that nothing is missing, `parity` holds bars
 //! against a venue's candles, `system` keeps what such runs found;
 //! `backup` copies a lake and sets tables back, `report` and `status` say what happened.
 
@@ -11,6 +11,7 @@ pub mod error;
 pub mod gold;
 pub mod ohlcv;
 pub mod parity;
+pub mod rebuild;
 pub mod report;
 pub mod scan;
 pub mod schedule;

@@ -23,6 +23,7 @@ mod revisions;
 mod windows;
 mod write;
 
+pub(crate) use files::Files;
 pub use interval::Interval;
 pub use options::GoldOptions;
 pub use recount::{BarDifference, BarDifferenceKind, Recount, recount};

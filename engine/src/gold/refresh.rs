@@ -17,9 +17,10 @@ use super::model::Model;
 use super::output::{Landed, Output};
 use super::replace::{Replaced, Rules, close_passed, replace};
 use super::revisions::{KeepRevisions, Revisions};
-use super::windows::{Range, ranges, whole_dates};
+use super::windows::{Range, forced, ranges, whole_dates};
 use super::{GoldOptions, bar::Key};
 use crate::error::Step;
+use crate::rebuild::RebuildRange;
 use crate::{Error, RefreshReport, Result};
 
 /// Hours of bars in memory at most, about, while a refresh goes over many.
@@ -43,6 +44,8 @@ pub struct Gold {
     read_to: Option<u64>,
     /// What the bars' `is_closed` goes by; `None`: not known.
     watermarks: Option<Watermarks>,
+    /// Computed again in any case, whatever the news.
+    forced: BTreeSet<Range>,
     revisions: Option<Revisions>,
     /// The newest commit of earlier states, where nobody but this refresh can bring gold's commit that belongs to it.
     turn: Option<i64>,
@@ -75,6 +78,7 @@ impl Gold {
             _ => Some(Revisions::open(&lake, &options.interval, interval, options.zstd_level).await?),
         };
         Ok(Self {
+            forced: BTreeSet::new(),
             revisions,
             turn: None,
             model: Model::new(&options, interval)?,
@@ -126,6 +130,15 @@ impl Gold {
         })
     }
 
+    /// Brings gold up to silver's newest version, and every bar of the range to what silver says.
+    pub async fn rebuild(&mut self, range: &RebuildRange) -> Result<RefreshReport> {
+        self.follow().await?;
+        self.forced = forced(range, self.interval, &self.dates());
+        let report = self.refresh().await;
+        self.forced.clear();
+        report
+    }
+
     /// Takes in what was committed to gold and to silver since the last call.
     async fn follow(&mut self) -> Result<()> {
         self.output.follow().await?;
@@ -156,13 +169,15 @@ impl Gold {
     }
 
     async fn reopen(&mut self) -> Result<()> {
+        let forced = std::mem::take(&mut self.forced);
         *self = Self::open(self.lake.clone(), self.options.clone()).await?;
+        self.forced = forced;
         Ok(())
     }
 
     async fn attempt(&mut self, report: &mut RefreshReport) -> Result<Landed> {
         let to = self.input.version();
-        if self.read_to == Some(to) && self.output.position() == Some(to) {
+        if self.read_to == Some(to) && self.output.position() == Some(to) && self.forced.is_empty() {
             return Ok(Landed::At(self.held_version));
         }
         let planned_at = self.held_version;
@@ -269,6 +284,7 @@ impl Gold {
             now_us,
         };
         let mut waiting = self.touched().await?;
+        waiting.extend(self.forced.iter().cloned());
         while let Some(range) = waiting.pop_first() {
             if self.hours.loaded_hours() > LOADED_HOURS {
                 self.hours.write_before(self.interval.hour_of(range.from)).await?;
@@ -295,12 +311,17 @@ impl Gold {
         Ok(recomputed)
     }
 
+    /// Every date of silver and of gold.
+    fn dates(&self) -> BTreeSet<Range> {
+        let mut dates = whole_dates(self.input.files().iter(), "ts");
+        dates.extend(whole_dates(self.hours.files().iter(), "window_start"));
+        dates
+    }
+
     async fn touched(&self) -> Result<BTreeSet<Range>> {
         let news = self.input.news();
         if news.everything {
-            let mut dates = whole_dates(self.input.files().iter(), "ts");
-            dates.extend(whole_dates(self.hours.files().iter(), "window_start"));
-            return Ok(dates);
+            return Ok(self.dates());
         }
         let changed: Vec<_> = news.added.into_iter().chain(news.removed).collect();
         let touched = self

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bar::Key;
 use super::interval::{DAY_US, Interval};
+use crate::rebuild::RebuildRange;
 use crate::scan::DataFile;
 use crate::scan::file::{Bound, Bounds};
 
@@ -79,6 +80,24 @@ impl Range {
                 .as_ref()
                 .is_none_or(|symbols| symbols.contains(&key.series.symbol))
     }
+}
+
+/// The whole windows of a range of time that lie in one of `dates`.
+pub fn forced(range: &RebuildRange, interval: Interval, dates: &BTreeSet<Range>) -> BTreeSet<Range> {
+    let from = interval.start_of(range.from_us);
+    let until = interval
+        .start_of(range.until_us - 1)
+        .saturating_add(interval.width_us());
+    let symbols: Option<BTreeSet<Arc<str>>> = range
+        .symbols
+        .as_ref()
+        .map(|symbols| symbols.iter().map(|symbol| symbol.as_str().into()).collect());
+    let within = dates.iter().map(|date| Range {
+        from: from.max(date.from),
+        until: until.min(date.until),
+        symbols: symbols.clone(),
+    });
+    within.filter(|range| range.from < range.until).collect()
 }
 
 /// Ranges that cover all of `touched`.

@@ -65,6 +65,15 @@ impl Held {
         self.files.get(&slot)
     }
 
+    pub fn files(&self) -> impl Iterator<Item = (Slot, &HeldFile)> {
+        self.files.iter().map(|(slot, file)| (*slot, file))
+    }
+
+    /// The greatest trade time of each venue, microseconds.
+    pub fn watermarks(&self) -> &BTreeMap<String, i64> {
+        &self.watermarks
+    }
+
     /// The watermarks that a commit with these removes and adds leaves.
     pub fn watermarks_after(&self, removed: &HashSet<Slot>, added: &[Ranges]) -> BTreeMap<String, i64> {
         let mut watermarks = if removed.is_empty() {

@@ -5,23 +5,23 @@
 //! `release` judges quarantined trades again.
 //! Not a model in SQL: whether a row stays depends on rows of any date that it names by key, and on an order no join keeps; files are rewritten.
 
-mod chunk;
+pub(crate) mod chunk;
 pub(crate) mod columns;
 pub(crate) mod file_reader;
 mod held;
 pub mod key;
 mod options;
-mod output;
-mod plan;
+pub(crate) mod output;
+pub(crate) mod plan;
 pub mod ranges;
 pub(crate) mod read;
-mod refresh;
+pub(crate) mod refresh;
 mod release;
 mod repeats;
 pub(crate) mod rows;
 pub mod rules;
 mod settle;
-mod write;
+pub(crate) mod write;
 
 pub use options::SilverOptions;
 pub use refresh::{Silver, dropped_total};

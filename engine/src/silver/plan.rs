@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use ticklake_sql::Table;
 
 use super::chunk::Chunk;
-use super::columns::{ints, longs, strings};
+use super::columns::{ints, longs, micros, strings};
 use super::held::Slot;
 use super::key::{Key, Keys};
 use super::output::Output;
@@ -79,13 +79,9 @@ pub async fn plan(
     settled_quarantine: bool,
 ) -> Result<Plan> {
     let prepared = {
-        let (bronze, files, rules, schema) = (
-            bronze.clone(),
-            chunk.files.clone(),
-            rules.clone(),
-            silver.table().spec().file_schema(),
-        );
-        off_runtime(async move { prepare(&bronze, &files, &rules, &schema).await }).await?
+        let (bronze, chunk, rules) = (bronze.clone(), chunk.clone(), rules.clone());
+        let schema = silver.table().spec().file_schema();
+        off_runtime(async move { prepare(&bronze, &chunk, &rules, &schema).await }).await?
     };
     plan_prepared(prepared, silver, quarantine, settled_quarantine).await
 }
@@ -158,9 +154,16 @@ async fn plan_prepared(
     off_runtime(async move { work() }).await
 }
 
-async fn prepare(bronze: &Table, files: &[FileRef], rules: &Rules, silver_schema: &SchemaRef) -> Result<Prepared> {
+async fn prepare(bronze: &Table, chunk: &Chunk, rules: &Rules, silver_schema: &SchemaRef) -> Result<Prepared> {
     let schema = subset(&bronze.spec().schema, &BRONZE_COLUMNS)?;
-    let bronze = read::rows(bronze, files, &schema).await?;
+    let mut bronze = read::rows(bronze, &chunk.files, &schema).await?;
+    if let Some(range) = &chunk.within {
+        let (symbol, ts) = (strings(&bronze, "symbol")?, micros(&bronze, "ts")?);
+        let inside: BooleanArray = (0..bronze.num_rows())
+            .map(|row| Some(range.holds(symbol.value(row), ts.value(row))))
+            .collect();
+        bronze = filter_record_batch(&bronze, &inside).step("pick the rows of a range")?;
+    }
     let judged = rules.judge(&bronze)?;
     keyed(bronze, judged, silver_schema)
 }

@@ -55,9 +55,9 @@ pub(super) struct Dropped {
 }
 
 /// Files of one table's changes, written and ready to commit.
-pub(super) struct Written {
-    pub(super) adds: Vec<Add>,
-    pub(super) removes: Vec<Remove>,
+pub(crate) struct Written {
+    pub adds: Vec<Add>,
+    pub removes: Vec<Remove>,
     removed: HashSet<Slot>,
     ranges: Vec<Ranges>,
 }
@@ -82,6 +82,11 @@ impl Silver {
     /// Bronze: what a refresh reads.
     pub fn input(&self) -> &Table {
         &self.bronze
+    }
+
+    /// Bronze version up to which silver stands.
+    pub fn position(&self) -> Option<u64> {
+        self.silver.position()
     }
 
     /// Bronze version up to which this refresh has read.
@@ -338,7 +343,7 @@ pub fn dropped_total(silver: &TableName, positions: &HashMap<String, i64>) -> Op
 }
 
 /// Writes what a table's changes insert, and again what they leave of the files that they delete from.
-pub(super) async fn write_changes(
+pub(crate) async fn write_changes(
     output: &Output,
     changes: &Changes,
     options: &SilverOptions,

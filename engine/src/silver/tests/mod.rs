@@ -4,6 +4,7 @@ mod bars;
 mod dropped;
 mod lake;
 mod order;
+mod rebuilds;
 mod restart;
 
 use std::sync::atomic::Ordering;
