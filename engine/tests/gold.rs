@@ -465,6 +465,33 @@ async fn a_rebuild_puts_right_what_was_damaged_in_its_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trade_costs_its_minute_and_not_its_day() {
+    let lake = TestLake::new().await;
+    let options = GoldOptions {
+        interval: "1d".to_owned(),
+        ..options()
+    };
+    let mut gold = Gold::open(lake.lake.clone(), options).await.unwrap();
+    let mut rows: Vec<Row> = (0..1_440)
+        .flat_map(|n| ["A-B", "C-D"].map(|symbol| trade(symbol, n * MINUTE, n, i128::from(100 + n % 13))))
+        .collect();
+    lake.insert(&rows).await;
+    gold.refresh().await.unwrap();
+    for (at, seq) in [(DAY - 5, 1_440), (700 * MINUTE + 1, 1_441)] {
+        let late = [trade("A-B", at, seq, 3)];
+        lake.insert(&late).await;
+        rows.extend(late);
+        let report = gold.refresh().await.unwrap();
+        assert_eq!(
+            (report.rows_in, report.rows_out),
+            (2, 1),
+            "the other trade of the minute, and this one"
+        );
+        assert_eq!(said(&lake.gold("1d").await), expected(&rows, DAY));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_refreshes_that_race_leave_each_bar_once() {
     let lake = TestLake::new().await;
     let mut one = Gold::open(lake.lake.clone(), options()).await.unwrap();
@@ -719,7 +746,12 @@ proptest! {
     fn any_number_of_steps_gives_the_bars_of_one(steps in prop::collection::vec(step(), 1..14)) {
         runtime().block_on(async {
             let lake = TestLake::new().await;
-            let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+            let widths = [("1m", MINUTE), ("1h", 60 * MINUTE), ("1d", DAY)];
+            let open = async |interval: &str| {
+                let options = GoldOptions { interval: interval.to_owned(), ..options() };
+                Gold::open(lake.lake.clone(), options).await.unwrap()
+            };
+            let mut golds = vec![open("1m").await, open("1h").await, open("1d").await];
             let mut held: Vec<(Vec<deltalake::kernel::Add>, Vec<Row>)> = Vec::new();
             let mut id = 0;
             for step in steps {
@@ -741,15 +773,20 @@ proptest! {
                         lake.change(&[], &adds, true, "REFRESH").await;
                     }
                     Step::Remove(_) => {}
-                    Step::Refresh => { gold.refresh().await.unwrap(); }
-                    Step::Reopen => gold = Gold::open(lake.lake.clone(), options()).await.unwrap(),
+                    Step::Refresh => for gold in &mut golds { gold.refresh().await.unwrap(); },
+                    Step::Reopen => golds = vec![open("1m").await, open("1h").await, open("1d").await],
                 }
             }
-            gold.refresh().await.unwrap();
+            for gold in &mut golds {
+                gold.refresh().await.unwrap();
+            }
             let rows: Vec<Row> = held.into_iter().flat_map(|(_, rows)| rows).collect();
             let bars = |said: Said| said.into_iter().map(|(key, bar)| (key, (bar.0, bar.2))).collect::<BTreeMap<_, _>>();
             let stepwise = lake.gold("1m").await;
-            prop_assert_eq!(bars(said(&stepwise)), bars(expected(&rows, MINUTE)), "is_closed goes by the watermarks that the commits state");
+            for (interval, width) in widths {
+                let stepwise = said(&lake.gold(interval).await);
+                prop_assert_eq!(bars(stepwise), bars(expected(&rows, width)), "is_closed goes by the watermarks that the commits state");
+            }
             // A fresh gold over the same silver: the same in every column but revision and time.
             let path = lake.path().join("gold");
             std::fs::remove_dir_all(&path).unwrap();

@@ -8,13 +8,16 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Decimal256Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+};
 use arrow::error::ArrowError;
 
 use super::bar::{Bar, Computed, Content, Key, Series, Values};
 use super::interval::Interval;
 use crate::Result;
 use crate::error::Step;
+use crate::ohlcv::wide::Wide;
 
 /// Columns of bars by name, strings as views, times in microseconds.
 struct Rows<'a> {
@@ -119,12 +122,18 @@ impl Rows<'_> {
 impl Rows<'_> {
     fn computed(&self) -> Result<Vec<Computed>, ArrowError> {
         let counts = self.integers("row_count")?;
+        let sums = self
+            .column("price_sum")?
+            .as_primitive_opt::<Decimal256Type>()
+            .ok_or_else(|| ArrowError::SchemaError("price_sum of bars is no decimal".to_owned()))?;
+        let prices = |row| sums.is_valid(row).then(|| Wide::from_i256(sums.value(row))).flatten();
         let bars = self.keys()?.into_iter().zip(self.values()?).enumerate();
         let rows = |row| if counts.is_null(row) { 0 } else { counts.value(row) };
         Ok(bars
             .map(|(row, (key, values))| Computed {
                 key,
                 values,
+                prices: prices(row),
                 rows: rows(row),
             })
             .collect())

@@ -181,7 +181,7 @@ impl<D: FnMut(BarDifference)> Walk<'_, D> {
             }
         }
         computed.sort_by(|a, b| a.key.cmp(&b.key));
-        for Computed { key, values, rows } in computed {
+        for Computed { key, values, rows, .. } in computed {
             // What does not fit its columns is withheld.
             let Some(values) = values else { continue };
             let seq_before = match self.open.remove(&key.series) {

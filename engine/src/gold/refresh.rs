@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, json};
 use ticklake_sql::{Lake, Table, TableName, log};
 
+use super::GoldOptions;
+use super::bar::{Computed, Key};
 use super::files::Files;
 use super::hours::Hours;
 use super::input::{Input, Watermarks};
 use super::interval::Interval;
 use super::model::Model;
 use super::output::{Landed, Output};
+use super::parts::Parts;
 use super::replace::{Replaced, Rules, close_passed, replace};
 use super::revisions::{KeepRevisions, Revisions};
-use super::windows::{Range, forced, ranges, whole_dates};
-use super::{GoldOptions, bar::Key};
+use super::windows::{Range, Touched, forced, ranges, whole_dates};
 use crate::error::Step;
 use crate::rebuild::RebuildRange;
 use crate::{Error, RefreshReport, Result};
@@ -44,6 +46,8 @@ pub struct Gold {
     read_to: Option<u64>,
     /// What the bars' `is_closed` goes by; `None`: not known.
     watermarks: Option<Watermarks>,
+    /// Of the newest windows, where they are wider than a minute.
+    parts: Option<Parts>,
     /// Computed again in any case, whatever the news.
     forced: BTreeSet<Range>,
     revisions: Option<Revisions>,
@@ -78,6 +82,7 @@ impl Gold {
             _ => Some(Revisions::open(&lake, &options.interval, interval, options.zstd_level).await?),
         };
         Ok(Self {
+            parts: Parts::of(interval),
             forced: BTreeSet::new(),
             revisions,
             turn: None,
@@ -164,6 +169,8 @@ impl Gold {
         {
             self.input.forget(position);
             self.read_to = Some(position);
+            // What those news touched was never computed here.
+            self.parts.iter_mut().for_each(Parts::clear);
         }
         Ok(())
     }
@@ -283,17 +290,18 @@ impl Gold {
             computed: 0,
             now_us,
         };
-        let mut waiting = self.touched().await?;
+        let touched = self.touched().await?;
+        let mut waiting = match &touched {
+            Some(touched) => touched.ranges(self.interval),
+            None => self.dates(),
+        };
         waiting.extend(self.forced.iter().cloned());
         while let Some(range) = waiting.pop_first() {
             if self.hours.loaded_hours() > LOADED_HOURS {
                 self.hours.write_before(self.interval.hour_of(range.from)).await?;
             }
-            let computed = self.model.bars(self.input.table(), self.input.files(), &range).await?;
-            recomputed.computed += computed
-                .iter()
-                .map(|bar| u64::try_from(bar.rows).unwrap_or(0))
-                .sum::<u64>();
+            let (computed, rows) = self.compute(&range, touched.as_ref()).await?;
+            recomputed.computed += rows;
             let rules = Rules {
                 options: &self.options,
                 interval: self.interval,
@@ -318,17 +326,56 @@ impl Gold {
         dates
     }
 
-    async fn touched(&self) -> Result<BTreeSet<Range>> {
+    /// Bars of the range, of their parts where those are at hand, else of their trades; and how many trades were read for them.
+    async fn compute(&mut self, range: &Range, touched: Option<&Touched>) -> Result<(Vec<Computed>, u64)> {
+        let (model, silver, files) = (&self.model, self.input.table(), self.input.files());
+        let Some((parts, part)) = self.parts.as_mut().zip(self.interval.part()) else {
+            let bars = model.bars(silver, files, range).await?;
+            let rows = rows_of(&bars);
+            return Ok((bars, rows));
+        };
+        let news = touched
+            .filter(|_| parts.holds(range))
+            .and_then(|touched| touched.parts_of(range, self.interval, part));
+        if let Some(news) = news {
+            let mut rows = 0;
+            for news in news {
+                let computed = model.parts(silver, files, &news).await?;
+                rows += rows_of(&computed);
+                parts.replace(&news, computed);
+            }
+            return Ok((parts.bars(range), rows));
+        }
+        if !parts.wants(range) {
+            parts.forget(range);
+            let bars = model.bars(silver, files, range).await?;
+            let rows = rows_of(&bars);
+            return Ok((bars, rows));
+        }
+        let whole = Range {
+            symbols: None,
+            ..range.clone()
+        };
+        let computed = model.parts(silver, files, &whole).await?;
+        let rows = rows_of(&computed);
+        parts.keep(&whole, computed);
+        let bars = parts.bars(range);
+        parts.bound();
+        Ok((bars, rows))
+    }
+
+    /// `None`: everything.
+    async fn touched(&self) -> Result<Option<Touched>> {
         let news = self.input.news();
         if news.everything {
-            return Ok(self.dates());
+            return Ok(None);
         }
         let changed: Vec<_> = news.added.into_iter().chain(news.removed).collect();
         let touched = self
             .model
             .touched(self.input.table(), &changed, self.input.files())
             .await?;
-        Ok(touched.ranges(self.interval))
+        Ok(Some(touched))
     }
 
     async fn position_is_due(&self, to: u64) -> Result<bool> {
@@ -362,6 +409,10 @@ impl Gold {
         }
         info
     }
+}
+
+fn rows_of(bars: &[Computed]) -> u64 {
+    bars.iter().map(|bar| u64::try_from(bar.rows).unwrap_or(0)).sum()
 }
 
 /// Outcome of one plan.
