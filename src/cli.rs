@@ -41,14 +41,26 @@ pub enum Command {
     Optimize(OptimizeArgs),
     /// Delete the files that no version inside the time-travel window needs
     Vacuum(VacuumArgs),
+    /// Compute a range of silver and gold again from its input, whatever is there
+    Rebuild(RebuildArgs),
     /// The Flight SQL server
     Serve(ServeArgs),
     /// Ask a server and print the rows
     Query(QueryArgs),
     /// Where everything stands
     Status(StatusArgs),
+    /// Prove that nothing was lost or doubled
+    Verify(VerifyArgs),
+    /// Hold our bars against a venue's own candles
+    Parity(ParityArgs),
+    /// Copy the lake, or some of its tables, as it is now
+    Backup(BackupArgs),
+    /// Copy a backup back, or set one table back
+    Restore(RestoreArgs),
     /// Records that did not decode
     Dlq(DlqArgs),
+    /// Trades that broke a rule
+    Quarantine(QuarantineArgs),
     /// The configuration as it will be used
     Config(ConfigArgs),
 }
@@ -242,6 +254,27 @@ pub struct VacuumArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct RebuildArgs {
+    /// Start of the range of trade time: a date or an instant, UTC
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    /// End of the range, which is not in it
+    #[arg(long, value_name = "TIME")]
+    pub to: String,
+    /// Only these symbols
+    #[arg(long, value_delimiter = ',', value_name = "SYMBOL")]
+    pub symbol: Vec<String>,
+    /// Only this layer [default: silver, then gold]
+    #[arg(long, value_enum)]
+    pub layer: Option<Layer>,
+    /// Also where retention has removed input: what was made of it goes
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+}
+
+#[derive(Debug, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     pub lake: LakeArgs,
@@ -300,6 +333,76 @@ pub struct StatusArgs {
     pub format: ReportFormat,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerifyMode {
+    /// Reads every file and computes every bar again
+    Full,
+    /// Reads logs and listings, for every hour
+    Cheap,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    #[arg(long, value_enum, default_value_t = VerifyMode::Full)]
+    pub mode: VerifyMode,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct ParityArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// CSV or JSON: Binance's columns, time,open,high,low,close,volume, or CSV with a header; a file, or the http(s) address of one
+    #[arg(long, value_name = "FILE|URL")]
+    pub candles: String,
+    /// Market of the candles, e.g. binance-spot
+    #[arg(long)]
+    pub venue: String,
+    /// e.g. BTC-USDT
+    #[arg(long)]
+    pub symbol: String,
+    /// Width of the candles, as in the gold table's name
+    #[arg(long, default_value = "1m")]
+    pub interval: String,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// A folder or s3://bucket/prefix; what an earlier backup brought there is not copied again
+    pub to: String,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// Only these, e.g. bronze.trades,silver.trades
+    #[arg(long, value_delimiter = ',')]
+    pub tables: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["from", "version", "at"]))]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// The backup to copy into a lake that does not go beyond it
+    #[arg(long, value_name = "URI")]
+    pub from: Option<String>,
+    /// Only these of the backup; with --version or --at the one table to set back
+    #[arg(long, value_delimiter = ',')]
+    pub tables: Vec<String>,
+    /// Set the table back to this version of it
+    #[arg(long, requires = "tables")]
+    pub version: Option<u64>,
+    /// Set the table back to this time, e.g. 2026-11-21T10:00:00Z
+    #[arg(long, requires = "tables", value_name = "TIME")]
+    pub at: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct DlqArgs {
     #[command(subcommand)]
@@ -310,6 +413,58 @@ pub struct DlqArgs {
 pub enum DlqCommand {
     /// Newest first
     List(DlqListArgs),
+    /// One record with all that the lake kept of it
+    Show(DlqShowArgs),
+    /// Decode again; what decodes now moves to bronze.trades
+    Retry(DlqSelectArgs),
+    /// Empty them: their coordinates stay, key and payload go
+    Drop(DlqSelectArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DlqShowArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    #[arg(long)]
+    pub partition: i32,
+    #[arg(long)]
+    pub offset: i64,
+    /// Only this topic
+    #[arg(long)]
+    pub topic: Option<String>,
+}
+
+/// At least one of them, or all.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["all", "class", "topic", "partition"]))]
+pub struct DlqSelectArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// Every dead letter
+    #[arg(long, conflicts_with_all = ["class", "topic", "partition", "offset"])]
+    pub all: bool,
+    /// Only this error class, e.g. not_json
+    #[arg(long)]
+    pub class: Option<String>,
+    /// Only this topic
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Only this partition
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// Only this offset
+    #[arg(long, requires = "partition")]
+    pub offset: Option<i64>,
+}
+
+impl DlqCommand {
+    fn lake(&self) -> &LakeArgs {
+        match self {
+            Self::List(args) => &args.lake,
+            Self::Show(args) => &args.lake,
+            Self::Retry(args) | Self::Drop(args) => &args.lake,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -328,6 +483,46 @@ pub struct DlqListArgs {
     /// Only this partition
     #[arg(long)]
     pub partition: Option<i32>,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct QuarantineArgs {
+    #[command(subcommand)]
+    pub command: QuarantineCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// Newest first
+    List(QuarantineListArgs),
+    /// Judge again by the rules as they are now; what breaks none enters silver
+    Release(QuarantineReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct QuarantineReleaseArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// Only what this rule set aside
+    #[arg(long)]
+    pub rule: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct QuarantineListArgs {
+    #[command(flatten)]
+    pub lake: LakeArgs,
+    /// At most this many
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Only this rule, e.g. price_inexact
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// Only this symbol
+    #[arg(long)]
+    pub symbol: Option<String>,
     #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
     pub format: ReportFormat,
 }
@@ -379,6 +574,7 @@ impl Cli {
                 args.lake.put(&mut over);
                 over.flag("vacuum.time_travel", "--time-travel", args.time_travel.clone());
             }
+            Command::Rebuild(args) => args.lake.put(&mut over),
             Command::Serve(args) => {
                 args.lake.put(&mut over);
                 over.flag("serve.flight_addr", "--flight-addr", args.flight_addr.clone());
@@ -394,9 +590,18 @@ impl Cli {
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);
             }
-            Command::Dlq(DlqArgs {
-                command: DlqCommand::List(args),
-            }) => args.lake.put(&mut over),
+            Command::Verify(args) => {
+                args.lake.put(&mut over);
+                args.kafka.put(&mut over);
+            }
+            Command::Parity(args) => args.lake.put(&mut over),
+            Command::Backup(args) => args.lake.put(&mut over),
+            Command::Restore(args) => args.lake.put(&mut over),
+            Command::Dlq(args) => args.command.lake().put(&mut over),
+            Command::Quarantine(args) => match &args.command {
+                QuarantineCommand::List(args) => args.lake.put(&mut over),
+                QuarantineCommand::Release(args) => args.lake.put(&mut over),
+            },
             Command::Config(_) => {}
         }
         over

@@ -10,11 +10,17 @@ use crate::config::ConfigError;
 
 pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
+pub const DIFFERENT: u8 = 3;
 
 /// Wrong usage that clap cannot see: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// A check found differences, which are on stdout: exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} differences found")]
+pub struct Differences(pub u64);
 
 /// Prints `error` and names the exit code it stands for.
 #[allow(clippy::print_stderr)]
@@ -40,7 +46,13 @@ pub fn sentence(error: &anyhow::Error) -> String {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if is_usage(error) { USAGE } else { FAILED }
+    if error.is::<Differences>() {
+        DIFFERENT
+    } else if is_usage(error) {
+        USAGE
+    } else {
+        FAILED
+    }
 }
 
 /// True where only another command line or configuration helps.

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use ticklake_engine::gold::{Gold, GoldOptions, Interval};
+use ticklake_engine::gold::{Gold, GoldOptions, Interval, KeepRevisions};
 use ticklake_engine::schedule::{self, Every, JobOptions};
 use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
+use ticklake_engine::verify::VerifyOptions;
 use ticklake_engine::{EngineStatus, RefreshReport};
 use ticklake_sql::Durability;
 
 use crate::cli::Layer;
 use crate::config::Settings;
-use crate::config::settings::{JobSettings, SilverSettings};
+use crate::config::settings::{JobSettings, RevisionsSetting, SilverSettings};
 use crate::exit::Usage;
 use crate::heartbeat::Heartbeat;
 use crate::maintenance::Replaced;
@@ -28,6 +29,10 @@ pub fn all(settings: &Settings, replaced: Replaced) -> anyhow::Result<Vec<JobOpt
     }
     jobs.push(JobOptions::checkpoint(checkpoint));
     jobs.extend(maintenance::jobs(settings, replaced)?);
+    if !settings.jobs.checks.is_empty() {
+        let checks = every("checks", &settings.jobs.checks)?;
+        jobs.push(JobOptions::checks(verify_options(settings)?, checks));
+    }
     for job in &mut jobs {
         job.jitter = settings.jobs.jitter.0;
     }
@@ -38,34 +43,52 @@ pub fn every(key: &str, text: &str) -> anyhow::Result<Every> {
     Every::parse(text).map_err(|error| Usage(format!("jobs.{key}: {error}")).into())
 }
 
-pub fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
+fn rules(settings: &SilverSettings) -> anyhow::Result<Rules> {
     let earliest = settings.earliest.parse().map_err(|_| {
         Usage(format!(
             "silver.earliest {:?} is no date; write it as YYYY-MM-DD, such as \"2009-01-01\"",
             settings.earliest
         ))
     })?;
-    let rules = Rules {
+    Ok(Rules {
         earliest,
         ts_ahead: settings.ts_ahead.0,
-    };
+    })
+}
+
+pub fn silver_options(settings: &SilverSettings) -> anyhow::Result<SilverOptions> {
     Ok(SilverOptions {
-        rules,
+        rules: rules(settings)?,
         ..SilverOptions::default()
     })
 }
 
 pub fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> {
-    let of_interval = |interval: &String| {
+    let revisions = match settings.revisions {
+        RevisionsSetting::Closed => KeepRevisions::Closed,
+        RevisionsSetting::All => KeepRevisions::All,
+        RevisionsSetting::None => KeepRevisions::None,
+    };
+    let of_interval = |interval: &String| -> anyhow::Result<GoldOptions> {
         Interval::parse(interval).map_err(|error| Usage(format!("jobs.intervals: {error}")))?;
         Ok(GoldOptions {
             interval: interval.clone(),
             kinds: settings.kinds.clone(),
+            revisions,
             allowed_lateness: settings.allowed_lateness.0,
             ..GoldOptions::default()
         })
     };
     settings.intervals.iter().map(of_interval).collect()
+}
+
+/// What a proof must know of how silver and gold are made.
+pub fn verify_options(settings: &Settings) -> anyhow::Result<VerifyOptions> {
+    Ok(VerifyOptions {
+        rules: rules(&settings.silver)?,
+        gold: gold_options(&settings.jobs)?,
+        ..VerifyOptions::default()
+    })
 }
 
 /// `ticklake run`: the jobs until a signal comes.

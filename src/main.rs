@@ -1,6 +1,7 @@
 //! `ticklake`: one binary, one role a subcommand. Parses, wires, exits; the work is in the crates.
 
 mod backfill;
+mod backup;
 mod cli;
 mod config;
 mod config_command;
@@ -15,20 +16,24 @@ mod logs;
 mod maintenance;
 mod optimize;
 mod options;
+mod parity;
 mod produce;
+mod quarantine;
 mod query;
+mod rebuild;
 mod serve;
 mod shutdown;
 mod status;
 mod up;
 mod vacuum;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use ticklake_sql::Durability;
 
-use cli::{Cli, Command, DlqArgs, DlqCommand};
+use cli::{Cli, Command};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,12 +66,19 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Backfill(args) => backfill::run(&args, &settings).await,
             Command::Optimize(args) => optimize::run(&settings, &args).await,
             Command::Vacuum(args) => vacuum::run(&settings, &args).await,
+            Command::Rebuild(args) => rebuild::run(&settings, &args).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
-            Command::Dlq(DlqArgs {
-                command: DlqCommand::List(args),
-            }) => dlq::list(&args, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Verify(args) => verify::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Parity(args) => parity::run(&args, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Backup(args) => backup::backup(&args, &settings).await,
+            Command::Restore(args) => backup::restore(&args, &settings).await,
+            Command::Dlq(args) => dlq::run(&args.command, &options::lake(&settings, Durability::Sync)?).await,
+            Command::Quarantine(args) => {
+                let lake = options::lake(&settings, Durability::Sync)?;
+                quarantine::run(&args.command, &settings, lake).await
+            }
             Command::Config(args) => config_command::run(args.command, &settings),
         }
     })

@@ -21,6 +21,11 @@ const MIN_KEY_BYTES: usize = 32;
 
 /// `auto_durability`: what `durability = "auto"` means in this role.
 pub fn lake(settings: &Settings, auto_durability: Durability) -> anyhow::Result<Lake> {
+    lake_at(&settings.lake_uri(), settings, auto_durability)
+}
+
+/// A lake at another address with the same settings: a backup.
+pub fn lake_at(uri: &str, settings: &Settings, auto_durability: Durability) -> anyhow::Result<Lake> {
     let durability = match settings.lake.durability {
         DurabilitySetting::Auto => auto_durability,
         DurabilitySetting::Sync => Durability::Sync,
@@ -31,7 +36,7 @@ pub fn lake(settings: &Settings, auto_durability: Durability) -> anyhow::Result<
         durability,
         ..LakeOptions::default()
     };
-    Ok(Lake::open(&settings.lake_uri(), options, Clock::system())?)
+    Ok(Lake::open(uri, options, Clock::system())?)
 }
 
 /// object_store's names for the `[storage]` keys.

@@ -8,6 +8,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::RefreshReport;
+use crate::verify::CheckResult;
+
+/// Name of the job that runs the checks.
+pub(crate) const CHECKS: &str = "checks";
 
 /// How far a job's table stands behind its input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -30,6 +34,9 @@ struct JobStatus {
     quarantined: u64,
     repeats: u64,
     superseded: u64,
+    /// Check and table -> rows that the last run of the checks returned.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    offending: BTreeMap<String, u64>,
     last_start_us: Option<i64>,
     last_success_us: Option<i64>,
     last_duration_ms: Option<u64>,
@@ -101,6 +108,14 @@ impl EngineStatus {
             status.ended(elapsed);
             status.failures += 1;
             status.last_error = Some(LastError::new(now_us, error));
+        });
+    }
+
+    /// What the last run of the checks found.
+    pub(crate) fn checked(&self, results: &[CheckResult]) {
+        let found = |result: &CheckResult| (format!("{} {}", result.check, result.table), result.rows);
+        self.update(CHECKS, |status| {
+            status.offending = results.iter().map(found).collect();
         });
     }
 

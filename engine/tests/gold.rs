@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use fold::{FoldedBar, Trade, fold};
 use proptest::prelude::*;
 use silver::{Row, StoredBars, TestLake};
-use ticklake_engine::gold::{Gold, GoldOptions};
+use ticklake_engine::gold::{Gold, GoldOptions, KeepRevisions};
 
 const MINUTE: i64 = 60_000_000;
 const DAY: i64 = 1_440 * MINUTE;
@@ -329,6 +329,169 @@ async fn optimize_and_retention_of_silver_change_no_bar() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_closed_bar_said_stays_on_record() {
+    let lake = TestLake::new().await;
+    let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+    let only = lake.insert(&[trade("A-B", MINUTE, 1, 100)]).await;
+    lake.insert(&[trade("A-B", 2 * MINUTE, 2, 100)]).await;
+    gold.refresh().await.unwrap();
+    lake.now_us.fetch_add(1_000_000, Ordering::SeqCst);
+    // The open bar grows, and the closed one learns that nothing is missing behind it.
+    lake.insert(&[trade("A-B", 2 * MINUTE + 1, 3, 100)]).await;
+    gold.refresh().await.unwrap();
+    assert!(lake.revisions("1m").await.is_empty());
+    let first = lake.gold("1m").await;
+    lake.now_us.fetch_add(1_000_000, Ordering::SeqCst);
+    lake.insert(&[trade("A-B", MINUTE + 5, 0, 777)]).await;
+    gold.refresh().await.unwrap();
+    let key = ("sim".to_owned(), "A-B".to_owned(), START + MINUTE);
+    let second = lake.gold("1m").await;
+    assert_eq!(second[&key].revision, 2);
+    let corrected = (key.clone(), first[&key].clone(), START + 2_000_000);
+    assert_eq!(lake.revisions("1m").await, std::slice::from_ref(&corrected));
+    lake.now_us.fetch_add(1_000_000, Ordering::SeqCst);
+    lake.change(&[], &only, true, "REFRESH").await;
+    gold.refresh().await.unwrap();
+    let again = (key.clone(), second[&key].clone(), START + 3_000_000);
+    assert_eq!(lake.revisions("1m").await, [corrected, again]);
+    assert_eq!(lake.gold("1m").await[&key].revision, 3);
+}
+
+/// Every revision that a bar ever had, once: those before the newest on record, the newest in gold.
+fn assert_whole_history(bars: &StoredBars, states: &[((String, String, i64), silver::StoredBar, i64)]) {
+    for (key, bar) in bars {
+        let mut revisions: Vec<i64> = states
+            .iter()
+            .filter(|(of, ..)| of == key)
+            .map(|(_, state, _)| state.revision)
+            .collect();
+        revisions.push(bar.revision);
+        assert_eq!(revisions, (1..=bar.revision).collect::<Vec<_>>(), "{key:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_state_is_on_record_once_through_cuts_and_races() {
+    let lake = TestLake::new().await;
+    let options = GoldOptions {
+        revisions: KeepRevisions::All,
+        take_over_after: std::time::Duration::from_millis(20),
+        attempts: 50,
+        ..options()
+    };
+    let open = async || Gold::open(lake.lake.clone(), options.clone()).await.unwrap();
+    let (mut rows, mut cut) = (Vec::new(), 0);
+    for step in 0..30i64 {
+        let new: Vec<Row> = (0..6)
+            .map(|n| {
+                trade(
+                    "A-B",
+                    step * 7_000_000 + n * 1_000_000,
+                    step * 6 + n,
+                    i128::from(100 + n),
+                )
+            })
+            .collect();
+        lake.insert(&new).await;
+        rows.extend(new);
+        lake.now_us.fetch_add(1_000_000, Ordering::SeqCst);
+        let (mut one, mut other) = (open().await, open().await);
+        if step % 3 == 0 {
+            let (first, second) = tokio::join!(one.refresh(), other.refresh());
+            assert!(first.unwrap().commits + second.unwrap().commits > 0);
+        } else {
+            let patience = std::time::Duration::from_millis(2 + step as u64);
+            cut += i32::from(tokio::time::timeout(patience, one.refresh()).await.is_err());
+        }
+    }
+    assert!(cut > 2, "too few refreshes were cut to tell: {cut}");
+    open().await.refresh().await.unwrap();
+    let bars = lake.gold("1m").await;
+    assert_eq!(said(&bars), expected(&rows, MINUTE));
+    assert_whole_history(&bars, &lake.revisions("1m").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_puts_right_what_was_damaged_in_its_range() {
+    use ticklake_engine::rebuild::{self, RebuildRange};
+    use ticklake_sql::TableName;
+    use ticklake_sql::commit::{Commit, Committer, Txn, removal};
+    let lake = TestLake::new().await;
+    let rows: Vec<Row> = (0..48)
+        .flat_map(|hour| ["A-B", "C-D"].map(|symbol| trade(symbol, hour * 60 * MINUTE, hour, 100)))
+        .collect();
+    lake.insert(&rows).await;
+    Gold::open(lake.lake.clone(), options())
+        .await
+        .unwrap()
+        .refresh()
+        .await
+        .unwrap();
+    let whole = said(&lake.gold("1m").await);
+    let gold = lake.lake.table(&TableName::gold_ohlcv("1m")).await.unwrap();
+    let snapshot = gold.load(None).await.unwrap();
+    #[allow(deprecated)]
+    let removes = snapshot
+        .snapshot()
+        .unwrap()
+        .log_data()
+        .iter()
+        .map(|file| removal(&file.add_action(), lake.lake.clock().now(), true))
+        .collect();
+    let lost = Commit {
+        operation: "WRITE".to_owned(),
+        txns: vec![Txn {
+            app_id: "ticklake/gold.ohlcv_1m/writer".to_owned(),
+            version: 99,
+        }],
+        removes,
+        ..Commit::default()
+    };
+    Committer::open(&gold).await.unwrap().commit(lost).await.unwrap();
+    let rebuilt = async |from: i64, until: i64, symbols: &[String]| {
+        let range = RebuildRange::new(START + from, START + until, symbols).unwrap();
+        rebuild::gold(&lake.lake, options(), &range, false).await.unwrap()
+    };
+    let report = rebuilt(30 * MINUTE, DAY, &["A-B".to_owned()]).await;
+    assert_eq!((report.rows_out, report.commits), (23, 1));
+    let keys: Vec<_> = lake.gold("1m").await.into_keys().collect();
+    assert!(
+        keys.iter()
+            .all(|key| key.1 == "A-B" && key.2 > START && key.2 < START + DAY)
+    );
+    rebuilt(0, 2 * DAY, &[]).await;
+    assert_eq!(said(&lake.gold("1m").await), whole);
+    assert_eq!(rebuilt(0, 2 * DAY, &[]).await.commits, 0, "every bar is right");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trade_costs_its_minute_and_not_its_day() {
+    let lake = TestLake::new().await;
+    let options = GoldOptions {
+        interval: "1d".to_owned(),
+        ..options()
+    };
+    let mut gold = Gold::open(lake.lake.clone(), options).await.unwrap();
+    let mut rows: Vec<Row> = (0..1_440)
+        .flat_map(|n| ["A-B", "C-D"].map(|symbol| trade(symbol, n * MINUTE, n, i128::from(100 + n % 13))))
+        .collect();
+    lake.insert(&rows).await;
+    gold.refresh().await.unwrap();
+    for (at, seq) in [(DAY - 5, 1_440), (700 * MINUTE + 1, 1_441)] {
+        let late = [trade("A-B", at, seq, 3)];
+        lake.insert(&late).await;
+        rows.extend(late);
+        let report = gold.refresh().await.unwrap();
+        assert_eq!(
+            (report.rows_in, report.rows_out),
+            (2, 1),
+            "the other trade of the minute, and this one"
+        );
+        assert_eq!(said(&lake.gold("1d").await), expected(&rows, DAY));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_refreshes_that_race_leave_each_bar_once() {
     let lake = TestLake::new().await;
     let mut one = Gold::open(lake.lake.clone(), options()).await.unwrap();
@@ -583,7 +746,12 @@ proptest! {
     fn any_number_of_steps_gives_the_bars_of_one(steps in prop::collection::vec(step(), 1..14)) {
         runtime().block_on(async {
             let lake = TestLake::new().await;
-            let mut gold = Gold::open(lake.lake.clone(), options()).await.unwrap();
+            let widths = [("1m", MINUTE), ("1h", 60 * MINUTE), ("1d", DAY)];
+            let open = async |interval: &str| {
+                let options = GoldOptions { interval: interval.to_owned(), ..options() };
+                Gold::open(lake.lake.clone(), options).await.unwrap()
+            };
+            let mut golds = vec![open("1m").await, open("1h").await, open("1d").await];
             let mut held: Vec<(Vec<deltalake::kernel::Add>, Vec<Row>)> = Vec::new();
             let mut id = 0;
             for step in steps {
@@ -605,15 +773,20 @@ proptest! {
                         lake.change(&[], &adds, true, "REFRESH").await;
                     }
                     Step::Remove(_) => {}
-                    Step::Refresh => { gold.refresh().await.unwrap(); }
-                    Step::Reopen => gold = Gold::open(lake.lake.clone(), options()).await.unwrap(),
+                    Step::Refresh => for gold in &mut golds { gold.refresh().await.unwrap(); },
+                    Step::Reopen => golds = vec![open("1m").await, open("1h").await, open("1d").await],
                 }
             }
-            gold.refresh().await.unwrap();
+            for gold in &mut golds {
+                gold.refresh().await.unwrap();
+            }
             let rows: Vec<Row> = held.into_iter().flat_map(|(_, rows)| rows).collect();
             let bars = |said: Said| said.into_iter().map(|(key, bar)| (key, (bar.0, bar.2))).collect::<BTreeMap<_, _>>();
             let stepwise = lake.gold("1m").await;
-            prop_assert_eq!(bars(said(&stepwise)), bars(expected(&rows, MINUTE)), "is_closed goes by the watermarks that the commits state");
+            for (interval, width) in widths {
+                let stepwise = said(&lake.gold(interval).await);
+                prop_assert_eq!(bars(stepwise), bars(expected(&rows, width)), "is_closed goes by the watermarks that the commits state");
+            }
             // A fresh gold over the same silver: the same in every column but revision and time.
             let path = lake.path().join("gold");
             std::fs::remove_dir_all(&path).unwrap();

@@ -66,5 +66,6 @@ SELECT
   bar['last_seq'] AS last_seq,
   bar['first_ts'] AS first_ts,
   bar['last_ts'] AS last_ts,
-  bar['row_count'] AS row_count
+  bar['row_count'] AS row_count,
+  bar['price_sum'] AS price_sum
 FROM bars

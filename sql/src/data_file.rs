@@ -193,6 +193,11 @@ impl EncodedFile {
     }
 }
 
+/// The statistics that the Add of a file with this footer carries. `schema`: the table's file schema.
+pub fn statistics(schema: &SchemaRef, footer: &ParquetMetaData) -> String {
+    statistics::of_footer(schema, footer)
+}
+
 fn encoding_failed(table: &TableName, source: ParquetError) -> Error {
     Error::Parquet {
         what: "cannot encode a data file",

@@ -157,23 +157,14 @@ impl Lake {
         }
     }
 
-    /// Every table of the contract that exists in this lake, in data-flow order (gold intervals as found).
+    /// Every table of the contract that exists in this lake, in data-flow order (gold intervals as found), then the system tables.
     pub async fn tables(&self) -> Result<Vec<Table>> {
-        let gold = Path::from("gold");
-        let listed = self
-            .0
-            .store
-            .list_with_delimiter(Some(&gold))
-            .await
-            .map_err(|e| self.unreachable(e))?;
-        let gold = listed
-            .common_prefixes
-            .iter()
-            .filter_map(|path| TableName::parse(&format!("gold.{}", path.filename()?)).ok());
-        let mut gold: Vec<_> = gold.filter(|name| name.ohlcv_interval().is_some()).collect();
-        gold.sort();
+        let mut gold = self.listed("gold").await?;
+        gold.retain(|name| name.ohlcv_interval().is_some());
+        let mut system = self.listed("system").await?;
+        system.retain(|name| tables::system().contains(name));
         let mut found = Vec::new();
-        for name in tables::fixed().into_iter().chain(gold) {
+        for name in tables::fixed().into_iter().chain(gold).chain(system) {
             match self.table(&name).await {
                 Ok(table) => found.push(table),
                 Err(Error::TableNotFound { .. }) => {}
@@ -181,6 +172,17 @@ impl Lake {
             }
         }
         Ok(found)
+    }
+
+    /// Tables of a schema by their folders, in the order of their names.
+    async fn listed(&self, schema: &str) -> Result<Vec<TableName>> {
+        let folder = Path::from(schema);
+        let listed = self.0.store.list_with_delimiter(Some(&folder)).await;
+        let listed = listed.map_err(|e| self.unreachable(e))?;
+        let named = |path: &Path| TableName::parse(&format!("{schema}.{}", path.filename()?)).ok();
+        let mut names: Vec<_> = listed.common_prefixes.iter().filter_map(named).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// The store rooted at the lake (for `_ticklake/...` files such as heartbeats and probes).

@@ -3,6 +3,7 @@
 //! Reading order: `ddl` and `tables` say what a table is, `lake` and `table` open it, `data_file` writes rows,
 //! `commit` makes them visible, `log` reads what others committed, `offset_ranges` says which records a file of bronze holds. No program logic: what to write is the callers' business.
 
+pub mod checks;
 pub mod ddl;
 pub mod import;
 pub mod models;

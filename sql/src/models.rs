@@ -2,3 +2,12 @@
 
 /// Bars of one interval from the silver trades of the touched windows.
 pub const OHLCV: &str = include_str!("../models/ohlcv.sql");
+
+/// Which rows of bronze that silver does not hold repeat a row that it does hold.
+pub const REPEATS_IN_SILVER: &str = include_str!("../models/repeats_in_silver.sql");
+
+/// The same for conflicting repeats, which quarantine holds.
+pub const REPEATS_IN_QUARANTINE: &str = include_str!("../models/repeats_in_quarantine.sql");
+
+/// Our bars against a venue's own candles, field by field.
+pub const PARITY: &str = include_str!("../models/parity.sql");

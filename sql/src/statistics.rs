@@ -21,10 +21,9 @@ pub(crate) fn to_json(schema: &Schema, rows: usize, nulls: &HashMap<&str, usize>
         if matches!(field.data_type(), DataType::List(_)) {
             continue;
         }
-        counts.put(
-            field.name(),
-            &nulls.get(field.name().as_str()).copied().unwrap_or(0).to_string(),
-        );
+        if let Some(nulls) = nulls.get(field.name().as_str()) {
+            counts.put(field.name(), &nulls.to_string());
+        }
         let bounds = bounds(field.name(), field.data_type(), footer);
         if let Some((min, max)) = bounds.and_then(|b| b.to_json(field.data_type())) {
             mins.put(field.name(), &min);
@@ -37,6 +36,24 @@ pub(crate) fn to_json(schema: &Schema, rows: usize, nulls: &HashMap<&str, usize>
         maxs.end(),
         counts.end()
     )
+}
+
+/// The same of a whole file, as its footer counts; nulls only of columns that it counts them of.
+pub(crate) fn of_footer(schema: &Schema, footer: &ParquetMetaData) -> String {
+    let rows = usize::try_from(footer.file_metadata().num_rows()).unwrap_or(0);
+    let nulls = |column: &str| -> Option<usize> {
+        footer.row_groups().iter().try_fold(0, |sum: usize, group| {
+            let chunk = group.columns().iter().find(|c| c.column_path().string() == column)?;
+            let nulls = chunk.statistics()?.null_count_opt()?;
+            Some(sum + usize::try_from(nulls).ok()?)
+        })
+    };
+    let nulls: HashMap<&str, usize> = schema
+        .fields()
+        .iter()
+        .filter_map(|field| Some((field.name().as_str(), nulls(field.name())?)))
+        .collect();
+    to_json(schema, rows, &nulls, footer)
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -11,6 +11,9 @@ const BRONZE_DEAD_LETTERS: &str = include_str!("../tables/bronze_dead_letters.sq
 const SILVER_TRADES: &str = include_str!("../tables/silver_trades.sql");
 const SILVER_QUARANTINE: &str = include_str!("../tables/silver_quarantine.sql");
 const GOLD_OHLCV: &str = include_str!("../tables/gold_ohlcv.sql");
+const GOLD_OHLCV_REVISIONS: &str = include_str!("../tables/gold_ohlcv_revisions.sql");
+const SYSTEM_CHECKS: &str = include_str!("../tables/system_checks.sql");
+const SYSTEM_PARITY: &str = include_str!("../tables/system_parity.sql");
 
 /// `schema.table`, e.g. `bronze.trades`. In the lake it lies at `<lake>/<schema>/<table>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,9 +35,20 @@ impl TableName {
     pub fn silver_quarantine() -> Self {
         Self::new("silver", "quarantine")
     }
+    pub fn system_checks() -> Self {
+        Self::new("system", "checks")
+    }
+    pub fn system_parity() -> Self {
+        Self::new("system", "parity")
+    }
     /// `interval` as in the table's name: `1m`, `5m`, `1h`.
     pub fn gold_ohlcv(interval: &str) -> Self {
         Self::new("gold", &format!("ohlcv_{interval}"))
+    }
+
+    /// Earlier states of the bars of every interval.
+    pub fn gold_ohlcv_revisions() -> Self {
+        Self::new("gold", "ohlcv_revisions")
     }
 
     fn new(schema: &str, table: &str) -> Self {
@@ -80,13 +94,19 @@ impl fmt::Display for TableName {
 }
 
 /// The tables of the contract with fixed names, in data-flow order; gold's follow.
-pub fn fixed() -> [TableName; 4] {
+pub fn fixed() -> [TableName; 5] {
     [
         TableName::bronze_trades(),
         TableName::bronze_dead_letters(),
         TableName::silver_trades(),
         TableName::silver_quarantine(),
+        TableName::gold_ohlcv_revisions(),
     ]
+}
+
+/// The tables that runs of the program write about themselves.
+pub fn system() -> [TableName; 2] {
+    [TableName::system_checks(), TableName::system_parity()]
 }
 
 /// The definition of a table, from the text under `sql/tables/`.
@@ -96,10 +116,13 @@ pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
         ("bronze", "dead_letters") => BRONZE_DEAD_LETTERS,
         ("silver", "trades") => SILVER_TRADES,
         ("silver", "quarantine") => SILVER_QUARANTINE,
+        ("gold", "ohlcv_revisions") => GOLD_OHLCV_REVISIONS,
+        ("system", "checks") => SYSTEM_CHECKS,
+        ("system", "parity") => SYSTEM_PARITY,
         _ if name.ohlcv_interval().is_some() => GOLD_OHLCV,
         _ => {
             return Err(Error::Invalid(format!(
-                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine and gold.ohlcv_<interval>, e.g. gold.ohlcv_1m"
+                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_revisions, gold.ohlcv_<interval>, e.g. gold.ohlcv_1m, system.checks and system.parity"
             )));
         }
     };
@@ -112,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_definition_parses() {
-        for name in fixed().into_iter().chain([TableName::gold_ohlcv("1m")]) {
+        for name in fixed().into_iter().chain([TableName::gold_ohlcv("1m")]).chain(system()) {
             let spec = spec(&name).unwrap();
             assert_eq!(spec.partition_columns.len(), 1, "{name}");
             assert_eq!(spec.property_u64("delta.checkpointInterval"), Some(100), "{name}");

@@ -7,10 +7,10 @@ CREATE TABLE bronze.dead_letters (
   offset         BIGINT    NOT NULL COMMENT 'Kafka offset, or line of the file',
   record_ts      TIMESTAMP          COMMENT 'timestamp of the Kafka record',
   key            BINARY             COMMENT 'key of the record',
-  payload        BINARY             COMMENT 'the value or its first part; NULL where the value is null',
+  payload        BINARY             COMMENT 'the value or its first part; NULL where the value is null or dropped',
   payload_bytes  BIGINT    NOT NULL COMMENT 'length of the whole value, bytes',
   payload_sha256 STRING             COMMENT 'hex digest of the whole value where only a part is kept',
-  error_class    STRING    NOT NULL COMMENT 'null_value, empty_value, not_utf8, not_json, missing_field, wrong_type, bad_number, bad_value, too_large, column_count, damaged_file',
+  error_class    STRING    NOT NULL COMMENT 'null_value, empty_value, not_utf8, not_json, missing_field, wrong_type, bad_number, bad_value, too_large, column_count, damaged_file; dropped once an operator has emptied it',
   error          STRING    NOT NULL COMMENT 'what is wrong, in a sentence',
   ingested_at    TIMESTAMP NOT NULL COMMENT 'time of the write, UTC',
   ingest_date    DATE      NOT NULL COMMENT 'UTC date of ingested_at'

@@ -127,10 +127,14 @@ pub struct JobSettings {
     pub vacuum: String,
     /// Off until set: rows are kept for ever.
     pub retention: String,
+    /// The statements of `sql/checks/`; empty: the job does not run.
+    pub checks: String,
     /// A due time is put off by a random part of this: many processes on one lake then do not start at once.
     pub jitter: Span,
     /// Bars to keep: `gold.ohlcv_<interval>`, with s, m, h or d, any that divides a day.
     pub intervals: Vec<String>,
+    /// Earlier states of bars that `gold.ohlcv_revisions` keeps: `closed` (corrections of closed bars), `all` or `none`.
+    pub revisions: RevisionsSetting,
     /// A bar is closed once its venue's newest trade lies this far past its end.
     pub allowed_lateness: Span,
     /// Venue -> kind of trade that its bars are made of (`trade` where none is named, or `agg`): one kind a venue, for they repeat each other.
@@ -169,6 +173,15 @@ pub struct RetentionSettings {
     pub bars: Span,
     /// Table -> time, over the two above: `"silver.trades" = "365d"`. Silver keeps its rows for ever where it is not named.
     pub tables: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RevisionsSetting {
+    #[default]
+    Closed,
+    All,
+    None,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -300,8 +313,10 @@ impl Default for JobSettings {
             optimize: "10m".to_owned(),
             vacuum: AUTO.to_owned(),
             retention: String::new(),
+            checks: "1d".to_owned(),
             jitter: Span::millis(0),
             intervals: vec!["1m".to_owned(), "5m".to_owned()],
+            revisions: RevisionsSetting::Closed,
             allowed_lateness: Span::millis(0),
             kinds: BTreeMap::new(),
         }

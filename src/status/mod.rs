@@ -10,6 +10,7 @@ mod screen;
 
 mod tables;
 
+pub use kafka::brokers;
 use serde_json::json;
 use ticklake_sql::Lake;
 

@@ -17,3 +17,4 @@ mod roles;
 mod service;
 mod star;
 mod up;
+mod verify;

@@ -35,6 +35,13 @@ fn replay(folder: &Path, file: &Path) -> PathBuf {
             times + 1
         );
     }
+    // Computed again from bronze, everything is what it was.
+    let everything = ["rebuild", "--from", "2000-01-01", "--to", "2100-01-01"];
+    let told = stdout(folder, &[&everything[..], &lake_flag].concat());
+    assert!(
+        told.contains("silver.trades") && told.contains("gold.ohlcv_5m"),
+        "{told}"
+    );
     lake
 }
 

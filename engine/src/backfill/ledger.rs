@@ -97,8 +97,18 @@ impl Ledger {
         if piece.is_last {
             txns.push(positions::end_txn(table, &name.sha256, piece.next_line));
         }
-        let commit = commit(name, txns, add.into_iter().collect(), piece.rows);
         let mut committer = self.of_trades.lock().await;
+        let records = usize::try_from(piece.rows)
+            .unwrap_or(usize::MAX)
+            .saturating_add(piece.bad.len());
+        txns.extend(positions::records_txn(
+            table,
+            committer.positions(),
+            &name.sha256,
+            from,
+            records,
+        ));
+        let commit = commit(name, txns, add.into_iter().collect(), piece.rows);
         self.land(&mut committer, commit, name, from, piece.next_line).await
     }
 

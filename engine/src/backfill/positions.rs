@@ -21,6 +21,11 @@ pub fn end_app_id(table: &TableName, sha256: &str) -> String {
     format!("ticklake/{table}/file-end/{sha256}/0")
 }
 
+/// App id of the number of records, rows and bad lines, that the file has given up to its position: what a proof counts again.
+pub fn records_app_id(table: &TableName, sha256: &str) -> String {
+    format!("ticklake/{table}/file-records/{sha256}/0")
+}
+
 fn name_prefix(table: &TableName, address: &str) -> String {
     format!("ticklake/{table}/file-name/{address}/")
 }
@@ -72,6 +77,23 @@ pub fn end_txn(table: &TableName, sha256: &str, next_line: i64) -> Txn {
         app_id: end_app_id(table, sha256),
         version: next_line,
     }
+}
+
+/// `more` records since the last commit; none where what came before was not counted.
+pub fn records_txn(
+    table: &TableName,
+    recorded: &HashMap<String, i64>,
+    sha256: &str,
+    from: i64,
+    more: usize,
+) -> Option<Txn> {
+    let app_id = records_app_id(table, sha256);
+    let before = recorded.get(&app_id).copied();
+    let before = before.or_else(|| (from == FIRST_LINE).then_some(0))?;
+    Some(Txn {
+        app_id,
+        version: before.saturating_add(i64::try_from(more).unwrap_or(i64::MAX)),
+    })
 }
 
 /// Shared by every commit that removes files of the table.

@@ -43,6 +43,10 @@ async fn take_out_of(table: &Table, topic: &str, loaded: &str, further: Vec<Txn>
         // It may come back: then it is loaded from its first line again.
         txns.push(positions::position_txn(table.name(), loaded, 0));
         txns.push(positions::end_txn(table.name(), loaded, 0));
+        txns.push(Txn {
+            app_id: positions::records_app_id(table.name(), loaded),
+            version: 0,
+        });
         let app_id = positions::writer_app_id(table.name());
         let version_before = committer.positions().get(&app_id).copied().unwrap_or(0);
         txns.push(Txn {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::ohlcv::wide::Wide;
+
 /// What names a bar within its table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -59,6 +61,8 @@ pub struct Bar {
 pub struct Computed {
     pub key: Key,
     pub values: Option<Values>,
+    /// Sum of price over fills, scale 12; `None` where `values` is.
+    pub prices: Option<Wide>,
     /// Trades of the bar: with aggregates fewer than its fills.
     pub rows: i64,
 }

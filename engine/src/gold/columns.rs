@@ -8,13 +8,16 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Decimal256Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+};
 use arrow::error::ArrowError;
 
 use super::bar::{Bar, Computed, Content, Key, Series, Values};
 use super::interval::Interval;
 use crate::Result;
 use crate::error::Step;
+use crate::ohlcv::wide::Wide;
 
 /// Columns of bars by name, strings as views, times in microseconds.
 struct Rows<'a> {
@@ -119,12 +122,18 @@ impl Rows<'_> {
 impl Rows<'_> {
     fn computed(&self) -> Result<Vec<Computed>, ArrowError> {
         let counts = self.integers("row_count")?;
+        let sums = self
+            .column("price_sum")?
+            .as_primitive_opt::<Decimal256Type>()
+            .ok_or_else(|| ArrowError::SchemaError("price_sum of bars is no decimal".to_owned()))?;
+        let prices = |row| sums.is_valid(row).then(|| Wide::from_i256(sums.value(row))).flatten();
         let bars = self.keys()?.into_iter().zip(self.values()?).enumerate();
         let rows = |row| if counts.is_null(row) { 0 } else { counts.value(row) };
         Ok(bars
             .map(|(row, (key, values))| Computed {
                 key,
                 values,
+                prices: prices(row),
                 rows: rows(row),
             })
             .collect())
@@ -183,6 +192,34 @@ pub fn stored(batch: &RecordBatch) -> Result<Vec<(Key, Bar)>> {
 
 /// Rows for a file of gold, in the order given. `schema`: the table's file schema.
 pub fn encode(bars: &[(&Key, &Bar)], interval: Interval, schema: &SchemaRef) -> Result<RecordBatch> {
+    encode_with(bars, interval, schema, &|_| None)
+}
+
+/// Rows for a file of earlier states, which something else took the place of at `superseded_at`.
+pub fn encode_superseded(
+    bars: &[(&Key, &Bar)],
+    interval: Interval,
+    schema: &SchemaRef,
+    interval_name: &str,
+    superseded_at: i64,
+) -> Result<RecordBatch> {
+    let rows = bars.len();
+    encode_with(bars, interval, schema, &|column| match column {
+        "bar_interval" => Some(Arc::new(StringArray::from_iter_values(vec![interval_name; rows]))),
+        "superseded_at" => Some(Arc::new(
+            TimestampMicrosecondArray::from_value(superseded_at, rows).with_timezone("UTC"),
+        )),
+        _ => None,
+    })
+}
+
+/// `given`: columns that the bars do not hold themselves.
+fn encode_with(
+    bars: &[(&Key, &Bar)],
+    interval: Interval,
+    schema: &SchemaRef,
+    given: &dyn Fn(&str) -> Option<ArrayRef>,
+) -> Result<RecordBatch> {
     let values = |value: &dyn Fn(&Values) -> Option<i128>, data_type: &DataType| -> ArrayRef {
         let column: Decimal128Array = bars.iter().map(|(_, bar)| value(&bar.content.values)).collect();
         Arc::new(column.with_data_type(data_type.clone()))
@@ -206,6 +243,9 @@ pub fn encode(bars: &[(&Key, &Bar)], interval: Interval, schema: &SchemaRef) -> 
     };
     let column = |field: &arrow::datatypes::FieldRef| -> Result<ArrayRef, ArrowError> {
         let decimal = |value: &dyn Fn(&Values) -> Option<i128>| values(value, field.data_type());
+        if let Some(column) = given(field.name()) {
+            return Ok(column);
+        }
         Ok(match field.name().as_str() {
             "venue" => texts(&|key| key.series.venue.clone()),
             "symbol" => texts(&|key| key.series.symbol.clone()),

@@ -45,6 +45,10 @@ impl Files {
         self.by_path.values()
     }
 
+    pub fn retain(&mut self, mut keeps: impl FnMut(&DataFile) -> bool) {
+        self.by_path.retain(|_, file| keeps(file));
+    }
+
     pub fn get(&self, path: &str) -> Option<&Arc<DataFile>> {
         self.by_path.get(path)
     }

@@ -13,6 +13,7 @@ use super::files::Files;
 use super::interval::{DAY_US, Interval};
 use super::model::Model;
 use super::neighbours::Outline;
+use super::revisions::KeepRevisions;
 use crate::scan::DataFile;
 use crate::{Error, Result};
 
@@ -46,7 +47,15 @@ pub struct Hours {
     /// Hours that this refresh has written and dropped.
     pub(super) written: BTreeSet<i64>,
     /// Bars of gold that this refresh has put others in the place of, or taken out.
-    pub(super) originals: BTreeMap<Key, Bar>,
+    pub(super) originals: BTreeMap<Key, Original>,
+}
+
+/// A bar as gold holds it, which the next commit supersedes.
+#[derive(Debug)]
+pub struct Original {
+    pub bar: Bar,
+    /// What takes its place has other numbers, or nothing does.
+    pub is_corrected: bool,
 }
 
 impl Hours {
@@ -257,6 +266,13 @@ impl Hours {
         while self.loaded.len() > KEPT_HOURS {
             self.loaded.pop_first();
         }
+    }
+
+    /// States that the next commit supersedes.
+    pub fn superseded(&self, keep: KeepRevisions) -> BTreeMap<Key, Bar> {
+        let kept = self.originals.iter().filter(|(_, original)| keep.wants(original));
+        kept.map(|(key, original)| (key.clone(), original.bar.clone()))
+            .collect()
     }
 
     pub fn loaded_hours(&self) -> usize {

@@ -60,10 +60,26 @@ impl Interval {
         }
     }
 
+    /// The minute, where windows are made of whole ones.
+    pub fn part(self) -> Option<Self> {
+        let minute = Self {
+            width_us: 60 * SECOND_US,
+        };
+        (self.width_us > minute.width_us && self.width_us % minute.width_us == 0).then_some(minute)
+    }
+
     /// As SQL reads it.
     pub fn to_sql(self) -> String {
         format!("{} seconds", self.width_us / SECOND_US)
     }
+}
+
+/// UTC date of an instant in microseconds, as partitions spell it.
+pub fn date_text(us: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(us)
+        .unwrap_or_default()
+        .format("%Y-%m-%d")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -76,6 +92,11 @@ mod tests {
         assert_eq!(Interval::parse("1d").unwrap().hour_us(), DAY_US);
         assert_eq!(Interval::parse("90s").unwrap().hour_us(), HOUR_US);
         assert_eq!(Interval::parse("96s").unwrap().hour_us(), DAY_US);
+        let part = |text| Interval::parse(text).unwrap().part().map(Interval::width_us);
+        assert_eq!(
+            ["1s", "1m", "90s", "5m", "1d"].map(part),
+            [None, None, None, Some(60_000_000), Some(60_000_000)]
+        );
         for wrong in [
             "",
             "m",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, ScalarValue, ToDFSchema};
 use datafusion::datasource::ViewTable;
@@ -60,6 +60,20 @@ impl Model {
 
     /// Bars of every window in `range` that has a trade.
     pub async fn bars(&self, silver: &Table, files: &Files, range: &Range) -> Result<Vec<Computed>> {
+        self.bars_of(self.interval, silver, files, range).await
+    }
+
+    /// The parts of those bars.
+    pub async fn parts(&self, silver: &Table, files: &Files, range: &Range) -> Result<Vec<Computed>> {
+        self.bars_of(self.part(), silver, files, range).await
+    }
+
+    /// Width of what is computed again for a trade.
+    fn part(&self) -> Interval {
+        self.interval.part().unwrap_or(self.interval)
+    }
+
+    async fn bars_of(&self, interval: Interval, silver: &Table, files: &Files, range: &Range) -> Result<Vec<Computed>> {
         let in_range: Vec<Arc<DataFile>> = files.iter().filter(|file| may_hold(file, range)).cloned().collect();
         if in_range.is_empty() {
             return Ok(Vec::new());
@@ -86,7 +100,7 @@ impl Model {
                 .step(step)?;
             let utc = |micros: i64| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
             let parameters = vec![
-                ("interval", ScalarValue::from(self.interval.to_sql())),
+                ("interval", ScalarValue::from(interval.to_sql())),
                 ("kind", ScalarValue::from(kind)),
                 ("from", utc(range.from)),
                 ("until", utc(range.until)),
@@ -169,6 +183,7 @@ impl Model {
 
     async fn collect_windows(&self, trades: DataFrame, touched: &mut Touched) -> Result<()> {
         let step = "find the windows that new trades touch";
+        let part = self.part();
         let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let mut batches = trades
             .select(vec![col("venue"), col("symbol"), col("ts")])
@@ -186,7 +201,7 @@ impl Model {
             // Sorted files have long runs of one window: only its first row is looked up.
             let mut last: Option<(usize, i64)> = None;
             for row in 0..ts.len() {
-                let start = self.interval.start_of(ts.value(row));
+                let start = part.start_of(ts.value(row));
                 let is_known = last.is_some_and(|(seen, window)| {
                     window == start
                         && symbols.value(seen) == symbols.value(row)
@@ -228,6 +243,31 @@ impl Model {
             }
         }
         Ok(watermarks)
+    }
+
+    /// Sum of count over the trades that bars are made of.
+    pub async fn fills(&self, silver: &Table, files: &Files) -> Result<i64> {
+        let step = "add up the fills of silver";
+        let files: Vec<_> = files.iter().cloned().collect();
+        if files.is_empty() {
+            return Ok(0);
+        }
+        let context = self.session(silver)?;
+        let scan = OrderedScan::new(silver.clone(), files).step(step)?;
+        let sum = datafusion::functions_aggregate::expr_fn::sum(col("count"));
+        let sums = context
+            .read_table(Arc::new(scan))
+            .and_then(|trades| trades.filter(self.is_bar_trade()))
+            .and_then(|trades| trades.aggregate(Vec::new(), vec![sum]))
+            .step(step)?
+            .collect()
+            .await
+            .step(step)?;
+        let sum = |batch: &arrow::array::RecordBatch| {
+            let sums = batch.column(0).as_primitive_opt::<Int64Type>()?;
+            sums.iter().flatten().next()
+        };
+        Ok(sums.iter().find_map(sum).unwrap_or(0))
     }
 
     /// Every bar in `files` of gold.

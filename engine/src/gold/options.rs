@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::revisions::KeepRevisions;
+
 #[derive(Debug, Clone)]
 pub struct GoldOptions {
     /// Width of the windows, as in the table's name: `1m`, `5m`, `1h`.
@@ -13,6 +15,10 @@ pub struct GoldOptions {
     pub kinds: BTreeMap<String, String>,
     /// Venues whose seq grows by one from trade to trade, kind by kind: only their bars can be told complete.
     pub contiguous: BTreeSet<String>,
+    /// Earlier states of bars that gold.ohlcv_revisions keeps.
+    pub revisions: KeepRevisions,
+    /// A refresh elsewhere that has recorded the states it supersedes may take this long to commit to gold before this one takes over.
+    pub take_over_after: Duration,
     /// A bar is closed once its venue's watermark has passed its end by this much.
     pub allowed_lateness: Duration,
     /// Where only the position moves, it is committed at most this often.
@@ -33,6 +39,8 @@ impl Default for GoldOptions {
             kind: "trade".into(),
             kinds: BTreeMap::new(),
             contiguous: ["sim", "binance-spot", "coinbase", "kraken"].map(str::to_owned).into(),
+            revisions: KeepRevisions::default(),
+            take_over_after: Duration::from_secs(2),
             allowed_lateness: Duration::ZERO,
             position_interval: Duration::from_secs(60),
             attempts: 10,

@@ -151,6 +151,28 @@ impl Output {
         }
     }
 
+    /// An empty commit, after which no commit of anybody's that was planned before can land.
+    pub async fn fence(&mut self) -> Result<Landed> {
+        let commit = Commit {
+            operation: "TAKE OVER".into(),
+            txns: vec![Txn {
+                app_id: self.writer_app.clone(),
+                version: self.writer() + 1,
+            }],
+            read_version: Some(self.version()),
+            ..Commit::default()
+        };
+        match self
+            .committer
+            .commit(commit)
+            .await
+            .step("take over from another refresh")?
+        {
+            Outcome::Committed { version } => Ok(Landed::At(version)),
+            Outcome::Conflict { .. } => Ok(Landed::Lost),
+        }
+    }
+
     /// The entry after `planned_at` is `commit`: equal positions alone may be those of another refresh.
     async fn wrote(&self, planned_at: u64, commit: &Commit) -> Result<bool> {
         let entry: Option<LogEntry> = log::read(&self.table, planned_at + 1)

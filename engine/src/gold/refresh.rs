@@ -4,25 +4,31 @@
 //! raced by another gives the same bars.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, json};
 use ticklake_sql::{Lake, Table, TableName, log};
 
+use super::GoldOptions;
+use super::bar::{Computed, Key};
 use super::files::Files;
 use super::hours::Hours;
 use super::input::{Input, Watermarks};
 use super::interval::Interval;
 use super::model::Model;
 use super::output::{Landed, Output};
+use super::parts::Parts;
 use super::replace::{Replaced, Rules, close_passed, replace};
-use super::windows::{Range, ranges, whole_dates};
-use super::{GoldOptions, bar::Key};
+use super::revisions::{KeepRevisions, Revisions};
+use super::windows::{Range, Touched, forced, ranges, whole_dates};
 use crate::error::Step;
+use crate::rebuild::RebuildRange;
 use crate::{Error, RefreshReport, Result};
 
 /// Hours of bars in memory at most, about, while a refresh goes over many.
 const LOADED_HOURS: usize = 48;
+/// How often another refresh is looked after.
+const POLL: Duration = Duration::from_millis(50);
 /// Withheld bars named in a commit.
 const NAMED_BARS: usize = 20;
 
@@ -40,6 +46,13 @@ pub struct Gold {
     read_to: Option<u64>,
     /// What the bars' `is_closed` goes by; `None`: not known.
     watermarks: Option<Watermarks>,
+    /// Of the newest windows, where they are wider than a minute.
+    parts: Option<Parts>,
+    /// Computed again in any case, whatever the news.
+    forced: BTreeSet<Range>,
+    revisions: Option<Revisions>,
+    /// The newest commit of earlier states, where nobody but this refresh can bring gold's commit that belongs to it.
+    turn: Option<i64>,
 }
 
 impl Gold {
@@ -64,7 +77,15 @@ impl Gold {
         );
         let input = Input::open(silver, output.position()).await?;
         let watermarks = output.watermarks().await?;
+        let revisions = match options.revisions {
+            KeepRevisions::None => None,
+            _ => Some(Revisions::open(&lake, &options.interval, interval, options.zstd_level).await?),
+        };
         Ok(Self {
+            parts: Parts::of(interval),
+            forced: BTreeSet::new(),
+            revisions,
+            turn: None,
             model: Model::new(&options, interval)?,
             read_to: output.position(),
             lake,
@@ -114,6 +135,15 @@ impl Gold {
         })
     }
 
+    /// Brings gold up to silver's newest version, and every bar of the range to what silver says.
+    pub async fn rebuild(&mut self, range: &RebuildRange) -> Result<RefreshReport> {
+        self.follow().await?;
+        self.forced = forced(range, self.interval, &self.dates());
+        let report = self.refresh().await;
+        self.forced.clear();
+        report
+    }
+
     /// Takes in what was committed to gold and to silver since the last call.
     async fn follow(&mut self) -> Result<()> {
         self.output.follow().await?;
@@ -139,18 +169,22 @@ impl Gold {
         {
             self.input.forget(position);
             self.read_to = Some(position);
+            // What those news touched was never computed here.
+            self.parts.iter_mut().for_each(Parts::clear);
         }
         Ok(())
     }
 
     async fn reopen(&mut self) -> Result<()> {
+        let forced = std::mem::take(&mut self.forced);
         *self = Self::open(self.lake.clone(), self.options.clone()).await?;
+        self.forced = forced;
         Ok(())
     }
 
     async fn attempt(&mut self, report: &mut RefreshReport) -> Result<Landed> {
         let to = self.input.version();
-        if self.read_to == Some(to) && self.output.position() == Some(to) {
+        if self.read_to == Some(to) && self.output.position() == Some(to) && self.forced.is_empty() {
             return Ok(Landed::At(self.held_version));
         }
         let planned_at = self.held_version;
@@ -166,12 +200,16 @@ impl Gold {
             self.taken_in(to, watermarks);
             return Ok(Landed::At(planned_at));
         }
+        if self.record_superseded(to, replaced.now_us).await? == Landed::Lost {
+            return Ok(Landed::Lost);
+        }
         let landed = self
             .output
             .commit(planned_at, to, written, self.info(to, &watermarks, &replaced))
             .await?;
         if let Landed::At(version) = landed {
             self.taken_in(to, watermarks);
+            self.turn = None;
             self.follow().await?;
             self.hours.settle();
             report.version = Some(version);
@@ -188,6 +226,48 @@ impl Gold {
             }
         }
         Ok(landed)
+    }
+
+    /// Commits the states that the commit of `to` will supersede, in the place of any that another refresh recorded and never came to supersede.
+    async fn record_superseded(&mut self, to: u64, now_us: i64) -> Result<Landed> {
+        let Some(revisions) = &mut self.revisions else {
+            return Ok(Landed::At(self.held_version));
+        };
+        revisions.follow().await?;
+        let gold = self.output.position();
+        let is_ahead = revisions.position() > gold;
+        if is_ahead && revisions.turn() != self.turn {
+            return self.take_over().await;
+        }
+        if revisions.position() > Some(to) {
+            return Ok(Landed::Lost);
+        }
+        let states = self.hours.superseded(self.options.revisions);
+        if is_ahead || !states.is_empty() {
+            if !revisions.commit(&states, now_us, gold, to).await? {
+                return Ok(Landed::Lost);
+            }
+            self.turn = revisions.turn();
+        }
+        Ok(Landed::At(self.held_version))
+    }
+
+    /// Gives the other refresh time to come to its commit; then makes that impossible, so that what it recorded can be replaced.
+    async fn take_over(&mut self) -> Result<Landed> {
+        let (ahead, turn) = match &self.revisions {
+            Some(revisions) => (revisions.position(), revisions.turn()),
+            None => return Ok(Landed::Lost),
+        };
+        let deadline = tokio::time::Instant::now() + self.options.take_over_after;
+        while self.output.position() < ahead && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+            self.output.follow().await?;
+        }
+        if self.output.position() < ahead && matches!(self.output.fence().await?, Landed::At(_)) {
+            tracing::warn!(table = %self.output.table().name(), "another refresh recorded what it supersedes and went no further: taken over");
+            self.turn = turn;
+        }
+        Ok(Landed::Lost)
     }
 
     fn taken_in(&mut self, to: u64, watermarks: Watermarks) {
@@ -208,9 +288,15 @@ impl Gold {
         let mut recomputed = Recomputed {
             bars: close_passed(&mut self.hours, &self.model, &rules, self.watermarks.as_ref()).await?,
             computed: 0,
+            now_us,
         };
         let whole_from = self.input.whole_from();
-        let mut waiting = self.touched().await?;
+        let touched = self.touched().await?;
+        let mut waiting = match &touched {
+            Some(touched) => touched.ranges(self.interval),
+            None => self.dates(),
+        };
+        waiting.extend(self.forced.iter().cloned());
         while let Some(range) = waiting.pop_first() {
             // A range lies inside one date.
             if whole_from.is_some_and(|whole_from| range.from < whole_from) {
@@ -219,11 +305,8 @@ impl Gold {
             if self.hours.loaded_hours() > LOADED_HOURS {
                 self.hours.write_before(self.interval.hour_of(range.from)).await?;
             }
-            let computed = self.model.bars(self.input.table(), self.input.files(), &range).await?;
-            recomputed.computed += computed
-                .iter()
-                .map(|bar| u64::try_from(bar.rows).unwrap_or(0))
-                .sum::<u64>();
+            let (computed, rows) = self.compute(&range, touched.as_ref()).await?;
+            recomputed.computed += rows;
             let rules = Rules {
                 options: &self.options,
                 interval: self.interval,
@@ -241,19 +324,63 @@ impl Gold {
         Ok(recomputed)
     }
 
-    async fn touched(&self) -> Result<BTreeSet<Range>> {
+    /// Every date of silver and of gold.
+    fn dates(&self) -> BTreeSet<Range> {
+        let mut dates = whole_dates(self.input.files().iter(), "ts");
+        dates.extend(whole_dates(self.hours.files().iter(), "window_start"));
+        dates
+    }
+
+    /// Bars of the range, of their parts where those are at hand, else of their trades; and how many trades were read for them.
+    async fn compute(&mut self, range: &Range, touched: Option<&Touched>) -> Result<(Vec<Computed>, u64)> {
+        let (model, silver, files) = (&self.model, self.input.table(), self.input.files());
+        let Some((parts, part)) = self.parts.as_mut().zip(self.interval.part()) else {
+            let bars = model.bars(silver, files, range).await?;
+            let rows = rows_of(&bars);
+            return Ok((bars, rows));
+        };
+        let news = touched
+            .filter(|_| parts.holds(range))
+            .and_then(|touched| touched.parts_of(range, self.interval, part));
+        if let Some(news) = news {
+            let mut rows = 0;
+            for news in news {
+                let computed = model.parts(silver, files, &news).await?;
+                rows += rows_of(&computed);
+                parts.replace(&news, computed);
+            }
+            return Ok((parts.bars(range), rows));
+        }
+        if !parts.wants(range) {
+            parts.forget(range);
+            let bars = model.bars(silver, files, range).await?;
+            let rows = rows_of(&bars);
+            return Ok((bars, rows));
+        }
+        let whole = Range {
+            symbols: None,
+            ..range.clone()
+        };
+        let computed = model.parts(silver, files, &whole).await?;
+        let rows = rows_of(&computed);
+        parts.keep(&whole, computed);
+        let bars = parts.bars(range);
+        parts.bound();
+        Ok((bars, rows))
+    }
+
+    /// `None`: everything.
+    async fn touched(&self) -> Result<Option<Touched>> {
         let news = self.input.news();
         if news.everything {
-            let mut dates = whole_dates(self.input.files().iter(), "ts");
-            dates.extend(whole_dates(self.hours.files().iter(), "window_start"));
-            return Ok(dates);
+            return Ok(None);
         }
         let changed: Vec<_> = news.added.into_iter().chain(news.removed).collect();
         let touched = self
             .model
             .touched(self.input.table(), &changed, self.input.files())
             .await?;
-        Ok(touched.ranges(self.interval))
+        Ok(Some(touched))
     }
 
     async fn position_is_due(&self, to: u64) -> Result<bool> {
@@ -289,9 +416,15 @@ impl Gold {
     }
 }
 
+fn rows_of(bars: &[Computed]) -> u64 {
+    bars.iter().map(|bar| u64::try_from(bar.rows).unwrap_or(0)).sum()
+}
+
 /// Outcome of one plan.
 struct Recomputed {
     bars: Replaced,
     /// Trades that the bars were computed from.
     computed: u64,
+    /// When: `computed_at` of every bar that changed.
+    now_us: i64,
 }

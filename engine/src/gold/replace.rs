@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::GoldOptions;
 use super::bar::{Bar, Computed, Content, Key, Series, Values, is_complete, is_whole};
-use super::hours::Hours;
+use super::hours::{Hours, Original};
 use super::input::Watermarks;
 use super::interval::Interval;
 use super::model::Model;
@@ -32,7 +32,16 @@ impl Rules<'_> {
             .is_some_and(|watermark| *watermark >= closes_at)
     }
 
-    fn is_contiguous(&self, series: &Series) -> bool {
+    fn computed(&self, content: Content, revision: i64) -> Bar {
+        Bar {
+            content,
+            revision,
+            computed_at: self.now_us,
+            is_committed: false,
+        }
+    }
+
+    pub(super) fn is_contiguous(&self, series: &Series) -> bool {
         self.options.contiguous.contains(&*series.venue)
     }
 }
@@ -185,10 +194,16 @@ fn take_out(hours: &mut Hours, key: Key, replaced: &mut Replaced) {
     let Some(old) = hours.get(&key).cloned() else {
         return;
     };
-    if old.is_committed {
-        hours.originals.insert(key.clone(), old);
+    if let Some(original) = hours.originals.get_mut(&key) {
+        original.is_corrected = true;
+    } else if old.is_committed {
         replaced.changed += 1;
         replaced.superseded += 1;
+        let original = Original {
+            bar: old,
+            is_corrected: true,
+        };
+        hours.originals.insert(key.clone(), original);
     }
     hours.set(key, None);
 }
@@ -196,27 +211,27 @@ fn take_out(hours: &mut Hours, key: Key, replaced: &mut Replaced) {
 /// An equal bar stays as it is, with its revision and time; one that gold holds goes up by one revision a commit, however often it changes
 /// on the way there.
 fn put(hours: &mut Hours, key: Key, content: Content, rules: &Rules<'_>, replaced: &mut Replaced) {
-    let old = hours.get(&key).cloned();
-    if old.as_ref().is_some_and(|old| old.content == content) {
-        return;
-    }
-    match old {
+    match hours.get(&key).cloned() {
+        Some(old) if old.content == content => return,
         Some(old) if old.is_committed => {
             replaced.changed += 1;
             replaced.superseded += 1;
-            hours.originals.insert(key.clone(), old);
+            let original = Original {
+                bar: old,
+                is_corrected: false,
+            };
+            hours.originals.insert(key.clone(), original);
         }
         Some(_) => {}
         None => replaced.changed += 1,
     }
-    let bar = match hours.originals.get(&key) {
-        Some(original) if original.content == content => original.clone(),
-        original => Bar {
-            content,
-            revision: original.map_or(1, |original| original.revision + 1),
-            computed_at: rules.now_us,
-            is_committed: false,
-        },
+    let bar = match hours.originals.get_mut(&key) {
+        Some(original) if original.bar.content == content => original.bar.clone(),
+        Some(original) => {
+            original.is_corrected = original.bar.content.values != content.values;
+            rules.computed(content, original.bar.revision + 1)
+        }
+        None => rules.computed(content, 1),
     };
     if bar.is_committed {
         hours.originals.remove(&key);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bar::Key;
 use super::interval::{DAY_US, Interval};
+use crate::rebuild::RebuildRange;
 use crate::scan::DataFile;
 use crate::scan::file::{Bound, Bounds};
 
@@ -18,11 +19,11 @@ const STRETCHES_A_DATE: usize = 16;
 /// Touched windows kept one by one, about 25 MB; beyond, their dates are computed whole.
 const MAX_WINDOWS: usize = 200_000;
 
-/// Windows that must be computed again. Bounded: after a long pause of gold a backlog may touch any number.
+/// What must be computed again: parts of windows, or the windows themselves. Bounded: after a long pause of gold a backlog may touch any number.
 #[derive(Debug, Default)]
 pub struct Touched {
     windows: BTreeSet<Key>,
-    /// Days since the epoch of which every window is touched.
+    /// Days since the epoch of which everything is touched.
     dates: BTreeSet<i64>,
 }
 
@@ -41,10 +42,30 @@ impl Touched {
         }
     }
 
+    /// The windows of `interval` that are touched.
     pub fn ranges(&self, interval: Interval) -> BTreeSet<Range> {
-        let mut ranges = ranges(&self.windows, interval);
+        let windows = self.windows.iter().map(|key| window_of(key, interval)).collect();
+        let mut ranges = ranges(&windows, interval);
         ranges.extend(self.dates.iter().map(|date| whole_date(*date)));
         ranges
+    }
+
+    /// The touched parts of the windows in `range`; `None` where they are not known one by one.
+    pub fn parts_of(&self, range: &Range, interval: Interval, part: Interval) -> Option<BTreeSet<Range>> {
+        let dates = range.from.div_euclid(DAY_US)..=(range.until - 1).div_euclid(DAY_US);
+        if self.dates.range(dates).next().is_some() {
+            return None;
+        }
+        let touched = self.windows.iter().filter(|key| range.holds(&window_of(key, interval)));
+        Some(ranges(&touched.cloned().collect(), part))
+    }
+}
+
+/// The window of `interval` that a part lies in.
+fn window_of(part: &Key, interval: Interval) -> Key {
+    Key {
+        series: part.series.clone(),
+        start: interval.start_of(part.start),
     }
 }
 
@@ -79,6 +100,24 @@ impl Range {
                 .as_ref()
                 .is_none_or(|symbols| symbols.contains(&key.series.symbol))
     }
+}
+
+/// The whole windows of a range of time that lie in one of `dates`.
+pub fn forced(range: &RebuildRange, interval: Interval, dates: &BTreeSet<Range>) -> BTreeSet<Range> {
+    let from = interval.start_of(range.from_us);
+    let until = interval
+        .start_of(range.until_us - 1)
+        .saturating_add(interval.width_us());
+    let symbols: Option<BTreeSet<Arc<str>>> = range
+        .symbols
+        .as_ref()
+        .map(|symbols| symbols.iter().map(|symbol| symbol.as_str().into()).collect());
+    let within = dates.iter().map(|date| Range {
+        from: from.max(date.from),
+        until: until.min(date.until),
+        symbols: symbols.clone(),
+    });
+    within.filter(|range| range.from < range.until).collect()
 }
 
 /// Ranges that cover all of `touched`.

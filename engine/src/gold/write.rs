@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::DateTime;
 use deltalake::kernel::{Add, Remove};
 use ticklake_sql::commit::removal;
 use ticklake_sql::data_file::{self, FileOptions};
@@ -10,6 +9,7 @@ use ticklake_sql::data_file::{self, FileOptions};
 use super::bar::{Bar, Key};
 use super::columns::encode;
 use super::hours::{Hour, Hours};
+use super::interval::date_text;
 use super::neighbours::{Outline, outline};
 use crate::Result;
 use crate::error::Step;
@@ -77,10 +77,7 @@ impl Hours {
         let value = |column: &String| match column.as_str() {
             "symbol" => key.series.symbol.to_string(),
             "venue" => key.series.venue.to_string(),
-            _ => DateTime::from_timestamp_micros(key.start)
-                .unwrap_or_default()
-                .format("%Y-%m-%d")
-                .to_string(),
+            _ => date_text(key.start),
         };
         self.table
             .spec()

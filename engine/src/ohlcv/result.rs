@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Builder, Int64Builder, StructArray, TimestampMicrosecondBuilder};
+use arrow::array::{
+    ArrayRef, Decimal128Builder, Decimal256Builder, Int64Builder, StructArray, TimestampMicrosecondBuilder,
+};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use arrow::datatypes::{DECIMAL256_MAX_PRECISION, DataType, Field, Fields, TimeUnit};
 use datafusion::common::{Result, internal_err};
 
 use super::bar::Bar;
@@ -18,7 +20,11 @@ const QUOTE: DataType = DataType::Decimal128(PRECISION, PRICE_SCALE + QTY_SCALE)
 /// quote / volume is at the scale of a price already, and so is the sum of prices over a count: no scaling before the one division.
 const RATIO: DataType = DataType::Decimal128(PRECISION, PRICE_SCALE);
 
-/// Fields of the struct, named and typed as the columns of gold. `row_count` is the number of trades, where `trade_count` is that of fills.
+/// What `avg_price` is divided from: any sum fits.
+const PRICE_SUM: DataType = DataType::Decimal256(DECIMAL256_MAX_PRECISION, PRICE_SCALE);
+
+/// Fields of the struct, named and typed as the columns of gold. `row_count` is the number of trades, where `trade_count` is that of fills;
+/// `price_sum` is what bars of longer windows are made from.
 pub fn fields(ts: &DataType) -> Fields {
     let columns = [
         ("open", PRICE),
@@ -37,6 +43,7 @@ pub fn fields(ts: &DataType) -> Fields {
         ("first_ts", ts.clone()),
         ("last_ts", ts.clone()),
         ("row_count", DataType::Int64),
+        ("price_sum", PRICE_SUM),
     ];
     columns
         .into_iter()
@@ -107,6 +114,10 @@ pub fn finish(bars: &[Bar], ts: &DataType) -> Result<StructArray> {
             .for_each(|(bar, values)| column.append_option(values.as_ref().map(|_| value(bar))));
         Arc::new(column.finish())
     };
+    let mut price_sums = Decimal256Builder::with_capacity(bars.len()).with_data_type(PRICE_SUM);
+    bars.iter()
+        .zip(&finished)
+        .for_each(|(bar, values)| price_sums.append_option(values.as_ref().map(|_| bar.prices.to_i256())));
     let columns = vec![
         decimals(&PRICE, &|bar, _| Some(bar.first.price)),
         decimals(&PRICE, &|bar, _| Some(bar.high)),
@@ -124,6 +135,7 @@ pub fn finish(bars: &[Bar], ts: &DataType) -> Result<StructArray> {
         timestamps(&|bar| bar.first.ts),
         timestamps(&|bar| bar.last.ts),
         integers(&|bar, _| bar.rows),
+        Arc::new(price_sums.finish()),
     ];
     let nulls: NullBuffer = finished.iter().map(Option::is_some).collect();
     Ok(StructArray::try_new(

@@ -15,6 +15,8 @@ use super::runner::{Runner, Work};
 use crate::error::Step;
 use crate::gold::{Gold, GoldOptions};
 use crate::silver::{Silver, SilverOptions};
+use crate::status::CHECKS;
+use crate::verify::{self, VerifyOptions};
 use crate::{EngineStatus, RefreshReport, Result};
 
 /// The first optimize of a lake that never had one takes its time.
@@ -30,6 +32,8 @@ pub enum Job {
     Checkpoint,
     /// Look after the files of every table.
     Maintain(Maintain),
+    /// Run the statements of `sql/checks/` and keep what they find in system.checks.
+    Checks(VerifyOptions),
 }
 
 #[derive(Debug, Clone)]
@@ -71,6 +75,10 @@ impl JobOptions {
         }
     }
 
+    pub fn checks(options: VerifyOptions, every: Every) -> Self {
+        Self::new(CHECKS.into(), Job::Checks(options), every)
+    }
+
     fn new(name: String, job: Job, every: Every) -> Self {
         Self {
             name,
@@ -88,7 +96,7 @@ impl Job {
         match self {
             Self::Silver(_) => Some(TableName::bronze_trades()),
             Self::Gold(_) => Some(TableName::silver_trades()),
-            Self::Checkpoint | Self::Maintain(_) => None,
+            Self::Checkpoint | Self::Maintain(_) | Self::Checks(_) => None,
         }
     }
 }
@@ -107,13 +115,14 @@ pub(super) async fn keep_running(
         jitter: Box::new(move || Duration::from_millis(rand::rng().random_range(0..=jitter_ms))),
         timeout: options.timeout,
         clock: lake.clock().clone(),
-        status,
+        status: status.clone(),
         shutdown,
     };
     let mut body = Body {
         input: None,
         open: None,
         job: options.job,
+        status,
         lake,
         wake_on_commit: options.wake_on_commit,
         read_to: None,
@@ -125,6 +134,7 @@ pub(super) async fn keep_running(
 struct Body {
     lake: Lake,
     job: Job,
+    status: Arc<EngineStatus>,
     wake_on_commit: bool,
     input: Option<Table>,
     open: Option<Open>,
@@ -136,6 +146,7 @@ enum Open {
     Gold(Box<Gold>),
     Checkpoint(Checkpoint),
     Maintain(Maintain),
+    Checks(VerifyOptions),
 }
 
 #[async_trait]
@@ -153,6 +164,7 @@ impl Work for Body {
                 Job::Gold(options) => Open::Gold(Box::new(Gold::open(self.lake.clone(), options.clone()).await?)),
                 Job::Checkpoint => Open::Checkpoint(Checkpoint::new(self.lake.clone())),
                 Job::Maintain(maintain) => Open::Maintain(maintain.clone()),
+                Job::Checks(options) => Open::Checks(options.clone()),
             },
         };
         let report = match &mut open {
@@ -164,6 +176,11 @@ impl Work for Body {
             }
             Open::Maintain(maintain) => {
                 maintain.run(&self.lake).await?;
+                None
+            }
+            Open::Checks(options) => {
+                let results = verify::check_and_record(&self.lake, options).await?;
+                self.status.checked(&results);
                 None
             }
         };

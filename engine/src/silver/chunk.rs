@@ -6,6 +6,7 @@ use serde::Deserialize;
 use ticklake_sql::{ErrorKind, Table, log};
 
 use super::read::FileRef;
+use crate::rebuild::RebuildRange;
 use crate::{Error, Result};
 
 /// Bytes of a bronze row where an Add has no statistics, on the low side: too many rows are guessed, never too few.
@@ -21,6 +22,8 @@ pub struct Chunk {
     pub rows: u64,
     /// Nothing stood behind it when it was read.
     pub reaches_end: bool,
+    /// Only rows of this range count; `None`: all do.
+    pub within: Option<RebuildRange>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +56,7 @@ pub async fn next(bronze: &Table, after: Option<u64>, until: Option<u64>, max_ro
             files: Vec::new(),
             rows: 0,
             reaches_end: false,
+            within: None,
         });
         chunk.to = version;
         for add in entry.adds.iter().filter(|add| add.data_change) {

@@ -56,8 +56,22 @@ struct Spans {
 }
 
 impl Held {
+    /// Every active file.
+    pub fn all(&self) -> impl Iterator<Item = (Slot, &HeldFile)> {
+        self.files.iter().map(|(slot, file)| (*slot, file))
+    }
+
     pub fn file(&self, slot: Slot) -> Option<&HeldFile> {
         self.files.get(&slot)
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = (Slot, &HeldFile)> {
+        self.files.iter().map(|(slot, file)| (*slot, file))
+    }
+
+    /// The greatest trade time of each venue, microseconds.
+    pub fn watermarks(&self) -> &BTreeMap<String, i64> {
+        &self.watermarks
     }
 
     /// The watermarks that a commit with these removes and adds leaves.

@@ -8,6 +8,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::NaiveDate;
 use deltalake::kernel::{Add, Remove};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
+use ticklake_sql::log::LogEntry;
 use ticklake_sql::{ErrorKind, Table, TableName, log};
 
 use super::held::{Held, Slot};
@@ -19,6 +20,8 @@ use crate::{Error, Result};
 
 /// Tries of a commit whose outcome stays unknown, about 6 s in all; the schedule tries the whole refresh again later.
 const COMMIT_TRIES: usize = 6;
+/// Commits of others that a rebuild is put on top of before it is planned again.
+const REBASES: usize = 20;
 
 pub struct Output {
     table: Table,
@@ -29,6 +32,11 @@ pub struct Output {
     /// App ids of this table's positions.
     input_app: String,
     writer_app: String,
+}
+
+/// App id under which a running total stands in a table.
+pub fn total_app(table: &TableName, name: &str) -> String {
+    format!("ticklake/{table}/total/{name}")
 }
 
 /// How a commit ended.
@@ -155,30 +163,44 @@ impl Output {
             .collect()
     }
 
-    /// Commits on top of the version that was planned upon, moving the position to input version `to`. A lost answer is cleared up here.
+    /// A running total, kept beside the positions so that it outlives the log's entries. `None` where the table has been refreshed without it:
+    /// what came before is not known.
+    pub fn total(&self, name: &str) -> Option<i64> {
+        let known = self.committer.positions().get(&total_app(self.table.name(), name));
+        known.copied().or_else(|| self.position().is_none().then_some(0))
+    }
+
+    /// Commits on top of the version that was planned upon, moving the position to input version `to` and each total to its new sum. A lost
+    /// answer is cleared up here.
     pub async fn commit(
         &mut self,
         to: u64,
         adds: Vec<Add>,
         removes: Vec<Remove>,
         info: serde_json::Map<String, serde_json::Value>,
+        totals: &[(&str, i64)],
     ) -> Result<Landed> {
         let planned_at = self.held_version;
         let writer = self.committer.positions().get(&self.writer_app).copied().unwrap_or(0) + 1;
         let input = i64::try_from(to).map_err(|_| Error::Internal("an input version beyond i64".into()))?;
+        let mut txns = vec![
+            Txn {
+                app_id: self.input_app.clone(),
+                version: input,
+            },
+            Txn {
+                app_id: self.writer_app.clone(),
+                version: writer,
+            },
+        ];
+        txns.extend(totals.iter().map(|(name, version)| Txn {
+            app_id: total_app(self.table.name(), name),
+            version: *version,
+        }));
         let commit = Commit {
             operation: "REFRESH".into(),
             info,
-            txns: vec![
-                Txn {
-                    app_id: self.input_app.clone(),
-                    version: input,
-                },
-                Txn {
-                    app_id: self.writer_app.clone(),
-                    version: writer,
-                },
-            ],
+            txns,
             adds,
             removes,
             read_version: Some(planned_at),
@@ -221,6 +243,65 @@ impl Output {
                 }
             }
         }
+    }
+
+    /// Plans from here on as if these changes were committed: only for what ends in [`Self::replace`].
+    pub async fn stage(&mut self, adds: &[Add], removes: &[Remove]) -> Result<()> {
+        self.held.apply(adds, removes);
+        self.list().await
+    }
+
+    /// Commits what was staged on top of whatever stands there by then, the position as it is. Lost where `touches` names one of the commits made
+    /// since, or one of the removed files is gone.
+    pub async fn replace(
+        &mut self,
+        operation: &str,
+        adds: Vec<Add>,
+        removes: Vec<Remove>,
+        info: serde_json::Map<String, serde_json::Value>,
+        touches: impl Fn(&LogEntry) -> bool,
+    ) -> Result<Landed> {
+        for _ in 0..REBASES {
+            let writer = self.committer.positions().get(&self.writer_app).copied().unwrap_or(0) + 1;
+            let mut info = info.clone();
+            info.insert("watermarks".into(), serde_json::json!(self.held.watermarks()));
+            let commit = Commit {
+                operation: operation.into(),
+                info,
+                txns: vec![Txn {
+                    app_id: self.writer_app.clone(),
+                    version: writer,
+                }],
+                adds: adds.clone(),
+                removes: removes.clone(),
+                read_version: Some(self.held_version),
+                ..Commit::default()
+            };
+            match self.committer.commit(commit).await {
+                Ok(Outcome::Committed { version }) => return Ok(Landed::At(version)),
+                Ok(Outcome::Conflict { .. }) => {}
+                Err(error) if error.kind() == ErrorKind::Retry => {}
+                Err(error) => return Err(Error::sql("commit a rebuild", error)),
+            }
+            self.committer.refresh().await.step("read new positions of a table")?;
+            while self.held_version < self.committer.version() {
+                let entry = log::read(&self.table, self.held_version + 1).await;
+                let Some(entry) = entry.step("follow the log of a table")? else {
+                    return Ok(Landed::Lost);
+                };
+                let is_ours = |add: &Add| adds.iter().any(|own| own.path == add.path);
+                if entry.adds.iter().any(is_ours) {
+                    return Ok(Landed::At(entry.version));
+                }
+                let is_gone = |remove: &Remove| removes.iter().any(|own| own.path == remove.path);
+                if entry.changes_table || touches(&entry) || entry.removes.iter().any(is_gone) {
+                    return Ok(Landed::Lost);
+                }
+                self.held.apply(&entry.adds, &entry.removes);
+                self.held_version = entry.version;
+            }
+        }
+        Ok(Landed::Lost)
     }
 
     /// True when the newest commit is older than `interval`, by its own time.

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use ticklake_sql::Table;
 
 use super::chunk::Chunk;
-use super::columns::strings;
+use super::columns::{ints, longs, micros, strings};
 use super::held::Slot;
 use super::key::{Key, Keys};
 use super::output::Output;
@@ -42,6 +42,8 @@ pub struct Plan {
     pub quarantined: u64,
     pub repeats: u64,
     pub superseded: u64,
+    /// Rows of either table that a lesser equal row has taken the place of.
+    pub displaced: u64,
 }
 
 /// The chunk's rows, judged and keyed.
@@ -76,18 +78,50 @@ pub async fn plan(
     quarantine: &Output,
     settled_quarantine: bool,
 ) -> Result<Plan> {
+    let prepared = {
+        let (bronze, chunk, rules) = (bronze.clone(), chunk.clone(), rules.clone());
+        let schema = silver.table().spec().file_schema();
+        off_runtime(async move { prepare(&bronze, &chunk, &rules, &schema).await }).await?
+    };
+    plan_prepared(prepared, silver, quarantine, settled_quarantine).await
+}
+
+/// Rows of quarantine that break no rule any more, all of them valid: what they do to both tables, beside leaving where they stand. A row that
+/// silver holds already, by its coordinates, does nothing: a release was cut short between its two commits.
+pub async fn plan_released(rows: RecordBatch, rules: &Rules, silver: &Output, quarantine: &Output) -> Result<Plan> {
+    let schema = silver.table().spec().file_schema();
+    let prepared = keyed(rows.clone(), rules.judge(&rows)?, &schema)?;
+    let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
+    let (_, in_silver) = find(silver.table(), candidates, &schema, prepared, None).await?;
+    let mut held = HashSet::new();
+    for (_, found) in &in_silver {
+        held.extend(coordinates(&found.rows)?);
+    }
+    let new: BooleanArray = coordinates(&rows)?.iter().map(|at| Some(!held.contains(at))).collect();
+    let rows = filter_record_batch(&rows, &new).step("leave out what silver holds")?;
+    let prepared = keyed(rows.clone(), rules.judge(&rows)?, &schema)?;
+    plan_prepared(prepared, silver, quarantine, false).await
+}
+
+fn coordinates(rows: &RecordBatch) -> Result<Vec<(String, i32, i64)>> {
+    let (topics, partitions, offsets) = (
+        strings(rows, "topic")?,
+        ints(rows, "partition")?,
+        longs(rows, "offset")?,
+    );
+    Ok((0..rows.num_rows())
+        .map(|row| (topics.value(row).to_owned(), partitions.value(row), offsets.value(row)))
+        .collect())
+}
+
+async fn plan_prepared(
+    prepared: Prepared,
+    silver: &Output,
+    quarantine: &Output,
+    settled_quarantine: bool,
+) -> Result<Plan> {
     let silver_schema = silver.table().spec().file_schema();
     let quarantine_schema = quarantine.table().spec().file_schema();
-
-    let prepared = {
-        let (bronze, files, rules, schema) = (
-            bronze.clone(),
-            chunk.files.clone(),
-            rules.clone(),
-            silver_schema.clone(),
-        );
-        off_runtime(async move { prepare(&bronze, &files, &rules, &schema).await }).await?
-    };
     let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
     let (prepared, in_silver) = find(silver.table(), candidates, &silver_schema, prepared, None).await?;
 
@@ -120,10 +154,21 @@ pub async fn plan(
     off_runtime(async move { work() }).await
 }
 
-async fn prepare(bronze: &Table, files: &[FileRef], rules: &Rules, silver_schema: &SchemaRef) -> Result<Prepared> {
+async fn prepare(bronze: &Table, chunk: &Chunk, rules: &Rules, silver_schema: &SchemaRef) -> Result<Prepared> {
     let schema = subset(&bronze.spec().schema, &BRONZE_COLUMNS)?;
-    let bronze = read::rows(bronze, files, &schema).await?;
+    let mut bronze = read::rows(bronze, &chunk.files, &schema).await?;
+    if let Some(range) = &chunk.within {
+        let (symbol, ts) = (strings(&bronze, "symbol")?, micros(&bronze, "ts")?);
+        let inside: BooleanArray = (0..bronze.num_rows())
+            .map(|row| Some(range.holds(symbol.value(row), ts.value(row))))
+            .collect();
+        bronze = filter_record_batch(&bronze, &inside).step("pick the rows of a range")?;
+    }
     let judged = rules.judge(&bronze)?;
+    keyed(bronze, judged, silver_schema)
+}
+
+fn keyed(bronze: RecordBatch, judged: Judged, silver_schema: &SchemaRef) -> Result<Prepared> {
     let trades = rows::valid(&bronze, &judged, silver_schema)?;
 
     let mut keys = Keys::default();
@@ -310,6 +355,7 @@ fn assemble(
         quarantined: (prepared.judged.broken.len() + new_in_quarantine) as u64,
         repeats: settled.repeats,
         superseded,
+        displaced: settled.displaced,
         silver,
         quarantine,
     })

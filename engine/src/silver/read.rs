@@ -181,6 +181,32 @@ pub async fn matching(
     })
 }
 
+/// Numbers of the rows whose symbol and ts are wanted, and how many rows there are.
+pub async fn rows_where(
+    table: &Table,
+    file: &FileRef,
+    wanted: impl Fn(&str, i64) -> bool,
+) -> Result<(HashSet<u64>, u64)> {
+    let reader = open(table, file).await?;
+    let mask = ProjectionMask::columns(reader.parquet_schema(), ["symbol", "ts"]);
+    let mut batches = reader
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(decode(table, file))?;
+    let (mut rows, mut row_number) = (HashSet::new(), 0u64);
+    while let Some(batch) = batches.try_next().await.map_err(decode(table, file))? {
+        let (symbol, ts) = (strings(&batch, "symbol")?, micros(&batch, "ts")?);
+        rows.extend(
+            (0..batch.num_rows())
+                .filter(|row| wanted(symbol.value(*row), ts.value(*row)))
+                .map(|row| row_number + row as u64),
+        );
+        row_number += batch.num_rows() as u64;
+    }
+    Ok((rows, row_number))
+}
+
 /// The rows with these numbers, which grow.
 async fn picked(table: &Table, file: &FileRef, schema: &SchemaRef, row_numbers: &[u64]) -> Result<RecordBatch> {
     if row_numbers.is_empty() {
@@ -315,7 +341,7 @@ fn decode<'a>(table: &'a Table, file: &'a FileRef) -> impl Fn(ParquetError) -> E
 }
 
 /// The batch in exactly the columns and types of `schema`; a nullable column that the file lacks is NULL.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()

@@ -3,7 +3,7 @@
 //! A crash between the two leaves the quarantine ahead. The next refresh then ends its first chunk where the quarantine stands and leaves
 //! the quarantine alone: what survives in silver never depends on it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use deltalake::kernel::{Add, Remove};
@@ -13,7 +13,7 @@ use ticklake_sql::{Lake, Table, TableName};
 use super::SilverOptions;
 use super::chunk::{self, Chunk};
 use super::held::Slot;
-use super::output::{Landed, Output};
+use super::output::{Landed, Output, total_app};
 use super::plan::{Changes, Plan, plan};
 use super::ranges::Ranges;
 use super::read::{self, off_runtime};
@@ -21,20 +21,43 @@ use super::write::{self, Piece};
 use crate::error::Step;
 use crate::{Error, RefreshReport, Result};
 
+/// Keys of commitInfo, and names of the running totals.
+const REPEATS: &str = "repeats";
+const SUPERSEDED: &str = "superseded";
+
 pub struct Silver {
-    lake: Lake,
-    options: SilverOptions,
+    pub(super) lake: Lake,
+    pub(super) options: SilverOptions,
     bronze: Table,
-    silver: Output,
-    quarantine: Output,
-    /// Bronze version read without effect beyond silver's position: not committed yet.
-    read_to: Option<u64>,
+    pub(super) silver: Output,
+    pub(super) quarantine: Output,
+    ahead: Option<Ahead>,
+}
+
+/// What was read without effect beyond silver's position, and so is not committed yet. It holds as long as nobody else commits to silver.
+#[derive(Debug, Clone, Copy)]
+struct Ahead {
+    /// The version of silver that it was read upon.
+    upon: u64,
+    /// The bronze version that it reached.
+    to: u64,
+    /// What was dropped on the way there.
+    dropped: Dropped,
+}
+
+/// Rows of bronze that neither table holds, because an equal row is kept: a proof adds them up over the commits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
+    /// New rows.
+    repeats: u64,
+    /// Rows that were kept until a lesser equal row came.
+    superseded: u64,
 }
 
 /// Files of one table's changes, written and ready to commit.
-struct Written {
-    adds: Vec<Add>,
-    removes: Vec<Remove>,
+pub(crate) struct Written {
+    pub adds: Vec<Add>,
+    pub removes: Vec<Remove>,
     removed: HashSet<Slot>,
     ranges: Vec<Ranges>,
 }
@@ -52,7 +75,7 @@ impl Silver {
             bronze,
             silver,
             quarantine,
-            read_to: None,
+            ahead: None,
         })
     }
 
@@ -61,9 +84,23 @@ impl Silver {
         &self.bronze
     }
 
+    /// Bronze version up to which silver stands.
+    pub fn position(&self) -> Option<u64> {
+        self.silver.position()
+    }
+
     /// Bronze version up to which this refresh has read.
     pub fn read_to(&self) -> Option<u64> {
-        self.read_to.max(self.silver.position())
+        self.ahead().map(|ahead| ahead.to).max(self.silver.position())
+    }
+
+    fn ahead(&self) -> Option<Ahead> {
+        self.ahead.filter(|ahead| ahead.upon == self.silver.version())
+    }
+
+    /// What was dropped since silver's last commit.
+    fn dropped_before(&self) -> Dropped {
+        self.ahead().map_or(Dropped::default(), |ahead| ahead.dropped)
     }
 
     /// Reads the bronze versions that are new, to where the log ends when it comes there. On an error what was committed stays, and the next refresh goes on from there.
@@ -77,7 +114,6 @@ impl Silver {
             match self.take(&chunk, &mut report).await? {
                 Landed::At(_) => {
                     lost = 0;
-                    self.read_to = Some(chunk.to);
                     // What has come since wakes the next refresh: one that bronze always outruns would never end.
                     if chunk.reaches_end {
                         break;
@@ -91,7 +127,7 @@ impl Silver {
                             attempts: lost,
                         });
                     }
-                    self.read_to = None;
+                    self.ahead = None;
                     self.follow().await?;
                 }
             }
@@ -105,7 +141,7 @@ impl Silver {
         Ok(report)
     }
 
-    async fn follow(&mut self) -> Result<()> {
+    pub(super) async fn follow(&mut self) -> Result<()> {
         self.silver.follow().await?;
         self.quarantine.follow().await
     }
@@ -123,40 +159,81 @@ impl Silver {
     /// Plans and commits one chunk.
     async fn take(&mut self, chunk: &Chunk, report: &mut RefreshReport) -> Result<Landed> {
         if chunk.files.is_empty() {
-            return Ok(Landed::At(self.silver.version()));
+            return Ok(self.pass(chunk, self.dropped_before()));
         }
         let plan = self.plan(chunk).await?;
+        let planned = self.dropped_before().with(Dropped::of(&plan));
         if !plan.quarantine.is_empty() {
             if self.commit_quarantine(chunk, &plan).await? == Landed::Lost {
                 return Ok(Landed::Lost);
             }
             report.commits += 1;
         }
-        let mut landed = Landed::At(self.silver.version());
-        if !plan.silver.is_empty() || self.quarantine_has(chunk) {
-            let (silver, options) = (&self.silver, &self.options);
-            let written = write_changes(
-                silver,
-                &plan.silver,
-                options,
-                &self.lake,
-                write::silver_pieces,
-                write::silver_ranges,
-            );
-            let written = written.await?;
-            let (added, removed) = (written.adds.len() as u64, written.removes.len() as u64);
-            landed = self.commit_silver(chunk.to, written, info(chunk, &plan)).await?;
-            if let Landed::At(version) = landed {
-                report.version = Some(version);
-                report.commits += 1;
-                report.files_added += added;
-                report.files_removed += removed;
-            }
+        let side_stands_here = self.quarantine.position() == Some(chunk.to);
+        if plan.silver.is_empty() && !side_stands_here {
+            count(report, &plan);
+            return Ok(self.pass(chunk, planned));
         }
-        if let Landed::At(_) = landed {
+        let dropped = self.recorded().filter(|_| side_stands_here).unwrap_or(planned);
+        let (silver, options) = (&self.silver, &self.options);
+        let written = write_changes(
+            silver,
+            &plan.silver,
+            options,
+            &self.lake,
+            write::silver_pieces,
+            write::silver_ranges,
+        );
+        let written = written.await?;
+        let (added, removed) = (written.adds.len() as u64, written.removes.len() as u64);
+        let landed = self
+            .commit_silver(chunk.to, written, info(chunk, &plan), dropped)
+            .await?;
+        if let Landed::At(version) = landed {
+            self.ahead = None;
+            report.version = Some(version);
+            report.commits += 1;
+            report.files_added += added;
+            report.files_removed += removed;
             count(report, &plan);
         }
         Ok(landed)
+    }
+
+    /// Goes past a chunk without effect.
+    fn pass(&mut self, chunk: &Chunk, dropped: Dropped) -> Landed {
+        let upon = self.silver.version();
+        self.ahead = Some(Ahead {
+            upon,
+            to: chunk.to,
+            dropped,
+        });
+        Landed::At(upon)
+    }
+
+    /// What silver has to count to come to where the quarantine stands: planned again after a crash, a chunk of whose rows the quarantine
+    /// holds some finds fewer repeats.
+    fn recorded(&self) -> Option<Dropped> {
+        let more = |name| {
+            let more = self.quarantine.total(name)?.checked_sub(self.silver.total(name)?)?;
+            u64::try_from(more).ok()
+        };
+        Some(Dropped {
+            repeats: more(REPEATS)?,
+            superseded: more(SUPERSEDED)?,
+        })
+    }
+
+    /// The totals of silver after it has dropped these too.
+    fn totals(&self, dropped: Dropped) -> Vec<(&'static str, i64)> {
+        let total = |name, more| {
+            let more = i64::try_from(more).unwrap_or(i64::MAX);
+            Some((name, self.silver.total(name)?.saturating_add(more)))
+        };
+        [total(REPEATS, dropped.repeats), total(SUPERSEDED, dropped.superseded)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// The quarantine's commit is there already: this chunk's rows are in it.
@@ -189,24 +266,34 @@ impl Silver {
             write::quarantine_ranges,
         );
         let written = written.await?;
+        // The totals that silver's own commit will have.
+        let totals = self.totals(self.dropped_before().with(Dropped::of(plan)));
         let info = info(chunk, plan);
         self.quarantine
-            .commit(chunk.to, written.adds, written.removes, info)
+            .commit(chunk.to, written.adds, written.removes, info, &totals)
             .await
     }
 
-    async fn commit_silver(&mut self, to: u64, written: Written, mut info: Map<String, Value>) -> Result<Landed> {
+    pub(super) async fn commit_silver(
+        &mut self,
+        to: u64,
+        written: Written,
+        mut info: Map<String, Value>,
+        dropped: Dropped,
+    ) -> Result<Landed> {
         let watermarks = self.silver.held().watermarks_after(&written.removed, &written.ranges);
         info.insert("watermarks".into(), json!(watermarks));
-        self.silver.commit(to, written.adds, written.removes, info).await
+        info.insert(REPEATS.into(), json!(dropped.repeats));
+        info.insert(SUPERSEDED.into(), json!(dropped.superseded));
+        let totals = self.totals(dropped);
+        self.silver
+            .commit(to, written.adds, written.removes, info, &totals)
+            .await
     }
 
     /// The position alone, where it moved without effect and the last commit is long ago.
     async fn commit_position(&mut self, report: &mut RefreshReport) -> Result<()> {
-        let Some(read_to) = self
-            .read_to
-            .filter(|read_to| self.silver.position().is_none_or(|position| *read_to > position))
-        else {
+        let Some(ahead) = self.ahead() else {
             return Ok(());
         };
         let now_ms = self.lake.clock().now_us() / 1000;
@@ -219,10 +306,9 @@ impl Silver {
             removed: HashSet::new(),
             ranges: Vec::new(),
         };
-        if let Landed::At(version) = self
-            .commit_silver(read_to, nothing, Map::from_iter([("rowsRead".to_owned(), json!(0))]))
-            .await?
-        {
+        let info = Map::from_iter([("rowsRead".to_owned(), json!(0))]);
+        if let Landed::At(version) = self.commit_silver(ahead.to, nothing, info, ahead.dropped).await? {
+            self.ahead = None;
             report.commits += 1;
             report.version = Some(version);
         }
@@ -230,8 +316,34 @@ impl Silver {
     }
 }
 
+impl Dropped {
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self {
+            repeats: plan.repeats,
+            superseded: plan.displaced,
+        }
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            repeats: self.repeats + other.repeats,
+            superseded: self.superseded + other.superseded,
+        }
+    }
+}
+
+/// Rows of bronze that silver dropped for an equal one since its first refresh, out of the table's positions; `None` where they were not counted
+/// from the first refresh on.
+pub fn dropped_total(silver: &TableName, positions: &HashMap<String, i64>) -> Option<u64> {
+    let total = |name| {
+        let total = positions.get(&total_app(silver, name))?;
+        u64::try_from(*total).ok()
+    };
+    Some(total(REPEATS)? + total(SUPERSEDED)?)
+}
+
 /// Writes what a table's changes insert, and again what they leave of the files that they delete from.
-async fn write_changes(
+pub(crate) async fn write_changes(
     output: &Output,
     changes: &Changes,
     options: &SilverOptions,

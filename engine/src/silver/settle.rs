@@ -30,6 +30,8 @@ pub struct Settled {
     pub released: Vec<u32>,
     /// New rows that say nothing new.
     pub repeats: u64,
+    /// Rows of either table that a lesser equal row has taken the place of.
+    pub displaced: u64,
 }
 
 /// `rows` in silver's columns, stored rows before new ones; `keys` and `places` have one entry a row.
@@ -70,6 +72,7 @@ pub fn settle(rows: &RecordBatch, keys: &[Key], places: &[Place]) -> Result<Sett
             Place::New => settled.repeats += 1,
         }
     }
+    settled.displaced = resolution.repeats.len() as u64 - settled.repeats;
     Ok(settled)
 }
 
@@ -160,6 +163,7 @@ mod tests {
             places.resize(rows.len(), Place::New);
             let keys: Vec<Key> = rows.iter().map(|row| Key { group: 0, id: row.id }).collect();
             let settled = settle(&batch(&rows), &keys, &places).unwrap();
+            let before = self.silver.len() + self.quarantine.len() + chunk.len();
             for row in &settled.superseded {
                 assert!(self.silver.remove(&rows[*row as usize]));
             }
@@ -175,6 +179,8 @@ mod tests {
                     None
                 );
             }
+            let dropped = settled.repeats + settled.displaced;
+            assert_eq!(before, self.silver.len() + self.quarantine.len() + dropped as usize);
             settled
         }
     }

@@ -146,21 +146,42 @@ impl TestLake {
     }
 
     pub async fn gold(&self, interval: &str) -> StoredBars {
-        let table = self.lake.table(&TableName::gold_ohlcv(interval)).await.unwrap();
-        let snapshot = table.load(None).await.unwrap();
         let mut bars = StoredBars::new();
-        for uri in snapshot.get_file_uris().unwrap() {
-            let path = uri.strip_prefix("file://").unwrap_or(&uri).to_owned();
-            let file = std::fs::File::open(path).unwrap();
-            for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
-                let batch = batch.unwrap();
-                for row in 0..batch.num_rows() {
-                    let (key, bar) = stored(&batch, row);
-                    assert!(bars.insert(key.clone(), bar).is_none(), "two bars for {key:?}");
-                }
+        for batch in self.batches(&TableName::gold_ohlcv(interval)).await {
+            for row in 0..batch.num_rows() {
+                let (key, bar) = stored(&batch, row);
+                assert!(bars.insert(key.clone(), bar).is_none(), "two bars for {key:?}");
             }
         }
         bars
+    }
+
+    /// Earlier states of the bars of an interval, with the time that each was true until, in the order of their revisions.
+    pub async fn revisions(&self, interval: &str) -> Vec<((String, String, i64), StoredBar, i64)> {
+        let mut states = Vec::new();
+        for batch in self.batches(&TableName::gold_ohlcv_revisions()).await {
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            let (intervals, until) = (column("bar_interval"), column("superseded_at"));
+            for row in (0..batch.num_rows()).filter(|row| intervals.as_string::<i32>().value(*row) == interval) {
+                let (key, bar) = stored(&batch, row);
+                states.push((key, bar, until.as_primitive::<TimestampMicrosecondType>().value(row)));
+            }
+        }
+        states.sort_by_key(|(key, bar, _)| (key.clone(), bar.revision));
+        states
+    }
+
+    async fn batches(&self, name: &TableName) -> Vec<RecordBatch> {
+        let table = self.lake.table(name).await.unwrap();
+        let snapshot = table.load(None).await.unwrap();
+        let mut batches = Vec::new();
+        for uri in snapshot.get_file_uris().unwrap() {
+            let path = uri.strip_prefix("file://").unwrap_or(&uri).to_owned();
+            let file = std::fs::File::open(path).unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+            batches.extend(reader.map(Result::unwrap));
+        }
+        batches
     }
 
     pub fn path(&self) -> &std::path::Path {

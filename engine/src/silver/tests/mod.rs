@@ -1,8 +1,10 @@
 //! Silver on a real lake: each guarantee with the input that would break it.
 
 mod bars;
+mod dropped;
 pub(crate) mod lake;
 mod order;
+mod rebuilds;
 mod restart;
 
 use std::sync::atomic::Ordering;

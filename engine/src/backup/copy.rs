@@ -1,0 +1,216 @@
+//! Files of pinned versions to another lake: data first, then the log up to that version, so that a copy that was cut short is no table yet or
+//! the older one. Files never change under their name, so what is there already is not copied again: a second copy only brings what is new.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use ticklake_sql::{Lake, Table, TableName};
+
+use super::pin::pinned;
+use crate::error::Step;
+use crate::verify::Snapshot;
+use crate::{Error, Result};
+
+/// Files under way at once.
+const FILES_AT_ONCE: usize = 8;
+/// Larger files go up in parts.
+const PART_BYTES: usize = 16 << 20;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedTable {
+    pub table: TableName,
+    pub version: u64,
+    pub files: u64,
+    pub bytes: u64,
+    /// Of these, what was not there yet.
+    pub copied_files: u64,
+    pub copied_bytes: u64,
+}
+
+/// Copies the `wanted` tables (none: all) from one lake to another. Refused where the target holds a table that goes beyond the copy.
+pub async fn copy(from: &Lake, to: &Lake, wanted: &[TableName]) -> Result<Vec<CopiedTable>> {
+    let pinned = pinned(from, wanted).await?;
+    if let Some(missing) = wanted
+        .iter()
+        .find(|name| pinned.iter().all(|(table, _)| table.name() != *name))
+    {
+        return Err(Error::Invalid(format!(
+            "there is no table {missing} in the lake at {}",
+            from.uri()
+        )));
+    }
+    if pinned.is_empty() {
+        return Err(Error::Invalid(format!(
+            "there are no tables in the lake at {}",
+            from.uri()
+        )));
+    }
+    for (table, version) in &pinned {
+        refuse_other(from, to, table, *version).await?;
+    }
+    let mut copied = Vec::with_capacity(pinned.len());
+    for (table, version) in pinned {
+        copied.push(copy_table(from, to, &table, version).await?);
+    }
+    Ok(copied)
+}
+
+/// The target holds nothing, or an earlier copy of the same table.
+async fn refuse_other(from: &Lake, to: &Lake, table: &Table, version: u64) -> Result<()> {
+    let there = match to.table(table.name()).await {
+        Ok(there) => there
+            .latest_version(None)
+            .await
+            .step("find the newest version of a table")?,
+        Err(ticklake_sql::Error::TableNotFound { .. }) => return Ok(()),
+        Err(error) => return Err(Error::sql("open a table", error)),
+    };
+    let refuse = |why: String| {
+        let name = table.name();
+        Err(Error::Invalid(format!(
+            "{name} in the lake at {} {why}: name an empty place",
+            to.uri()
+        )))
+    };
+    if there > version {
+        return refuse(format!("is at version {there}, beyond the copy's {version}"));
+    }
+    let (here, there_too) = (entry(from, table, there).await?, entry(to, table, there).await?);
+    if here.is_some() && there_too.is_some() && here != there_too {
+        return refuse(format!("has another version {there}: it is no copy of this one"));
+    }
+    Ok(())
+}
+
+/// An entry of the log as it stands; `None` where log clean-up has taken it.
+async fn entry(lake: &Lake, table: &Table, version: u64) -> Result<Option<bytes::Bytes>> {
+    let path = Path::from(table.name().path())
+        .join("_delta_log")
+        .join(format!("{version:020}.json"));
+    let failed = |error| store_error(table, path.as_ref(), error);
+    match lake.object_store().get(&path).await {
+        Ok(object) => object.bytes().await.map(Some).map_err(failed),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+async fn copy_table(from: &Lake, to: &Lake, table: &Table, version: u64) -> Result<CopiedTable> {
+    let root = Path::from(table.name().path());
+    let snapshot = Snapshot::pinned(table, version).await?;
+    let there = sizes(to, table, &root).await?;
+    let mut files: Vec<(Path, u64)> = Vec::with_capacity(snapshot.adds.len());
+    for add in &snapshot.adds {
+        let path =
+            Path::parse(format!("{root}/{}", add.path)).map_err(|error| store_error(table, &add.path, error.into()))?;
+        files.push((path, u64::try_from(add.size).unwrap_or(0)));
+    }
+    let mut copied = CopiedTable {
+        table: table.name().clone(),
+        version,
+        files: files.len() as u64,
+        bytes: files.iter().map(|(_, size)| size).sum(),
+        copied_files: 0,
+        copied_bytes: 0,
+    };
+    files.retain(|(path, size)| there.get(path) != Some(size));
+    copied.copied_files = files.len() as u64;
+    copied.copied_bytes = files.iter().map(|(_, size)| size).sum();
+    let stores = (from.object_store(), to.object_store());
+    carry(table, &stores, files.into_iter().map(|(path, _)| path).collect()).await?;
+    carry(table, &stores, log_files(from, table, &root, version, &there).await?).await?;
+    Ok(copied)
+}
+
+/// Size of every object of the table by its path in the lake.
+async fn sizes(lake: &Lake, table: &Table, root: &Path) -> Result<HashMap<Path, u64>> {
+    let listed: Vec<_> = lake
+        .object_store()
+        .list(Some(root))
+        .try_collect()
+        .await
+        .map_err(|error| store_error(table, root.as_ref(), error))?;
+    Ok(listed
+        .into_iter()
+        .map(|object| (object.location, object.size))
+        .collect())
+}
+
+/// The log up to `version`, checkpoints before entries; the hint only where it does not point beyond. What is there already is left out, but the hint.
+async fn log_files(
+    lake: &Lake,
+    table: &Table,
+    root: &Path,
+    version: u64,
+    there: &HashMap<Path, u64>,
+) -> Result<Vec<Path>> {
+    let log = root.clone().join("_delta_log");
+    let listed = sizes(lake, table, &log).await?;
+    let mut files: Vec<(bool, u64, Path)> = Vec::new();
+    for (path, size) in listed {
+        let name = path.filename().unwrap_or_default().to_owned();
+        let Some(number) = name.split('.').next().and_then(|number| number.parse::<u64>().ok()) else {
+            continue;
+        };
+        if number <= version && there.get(&path) != Some(&size) {
+            files.push((name.ends_with(".json"), number, path));
+        }
+    }
+    files.sort();
+    let mut files: Vec<Path> = files.into_iter().map(|(_, _, path)| path).collect();
+    let hint = log.join("_last_checkpoint");
+    if let Ok(object) = lake.object_store().get(&hint).await {
+        let bytes = object
+            .bytes()
+            .await
+            .map_err(|error| store_error(table, hint.as_ref(), error))?;
+        let of: Option<u64> = serde_json::from_slice::<serde_json::Value>(&bytes)
+            .ok()
+            .and_then(|hint| hint.get("version")?.as_u64());
+        if of.is_some_and(|of| of <= version) {
+            files.push(hint);
+        }
+    }
+    Ok(files)
+}
+
+type Stores = (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>);
+
+/// Entries of a log come in their order; the last ones of several at once may overtake each other, which no reader can tell from a slow copy.
+async fn carry(table: &Table, (from, to): &Stores, paths: Vec<Path>) -> Result<()> {
+    stream::iter(paths)
+        .map(|path| async move {
+            one(from.as_ref(), to.as_ref(), &path)
+                .await
+                .map_err(|error| store_error(table, path.as_ref(), error))
+        })
+        .buffered(FILES_AT_ONCE)
+        .try_collect::<()>()
+        .await
+}
+
+async fn one(from: &dyn ObjectStore, to: &dyn ObjectStore, path: &Path) -> object_store::Result<()> {
+    let object = from.get(path).await?;
+    if object.meta.size <= PART_BYTES as u64 {
+        let bytes = object.bytes().await?;
+        return to.put(path, bytes.into()).await.map(drop);
+    }
+    let mut bytes = object.into_stream();
+    let mut upload = WriteMultipart::new_with_chunk_size(to.put_multipart(path).await?, PART_BYTES);
+    while let Some(chunk) = bytes.try_next().await? {
+        upload.wait_for_capacity(2).await?;
+        upload.put(chunk);
+    }
+    upload.finish().await.map(drop)
+}
+
+fn store_error(table: &Table, path: &str, source: object_store::Error) -> Error {
+    Error::Read {
+        table: table.name().clone(),
+        path: path.to_owned(),
+        source: Box::new(source),
+    }
+}

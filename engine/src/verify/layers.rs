@@ -1,0 +1,154 @@
+//! Silver's part of the proof: which version of bronze it has read, and whether every row of that is accounted for.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use deltalake::kernel::Add;
+use ticklake_sql::ErrorKind;
+
+use super::bronze::{self, Held, SharedOrigins, lock};
+use super::files::Shared;
+use super::origins::Origins;
+use super::report::LayerCount;
+use super::run::{HeldBronze, Proof};
+use super::silver::{self, Kept};
+use super::snapshot::Snapshot;
+use crate::Result;
+use crate::silver::dropped_total;
+
+impl Proof<'_> {
+    pub(super) async fn silver(
+        &mut self,
+        bronze: &Snapshot,
+        silver: Snapshot,
+        quarantine: Option<Snapshot>,
+        held: Option<HeldBronze>,
+    ) -> Result<()> {
+        let input = bronze.table.name();
+        let position = silver.position(input);
+        let quarantine = match quarantine {
+            Some(quarantine) => Some(quarantine.not_beyond(input, position).await?),
+            None => None,
+        };
+        let silver_files = self.present(&silver).await?;
+        let quarantine_files = match &quarantine {
+            Some(quarantine) => self.present(quarantine).await?,
+            None => Vec::new(),
+        };
+        let Some(position) = position else {
+            self.note("silver has not been refreshed yet".into());
+            return Ok(());
+        };
+        let read = match bronze.at(position).await {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Data || error.kind() == ErrorKind::Retry => {
+                self.note(format!(
+                    "bronze.trades cannot be read at version {position}, up to which silver has read it; refresh silver, then verify again"
+                ));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let recorded = dropped_total(silver.table.name(), &silver.positions);
+        let mut layers = LayerCount {
+            bronze: read.rows(),
+            silver: silver.rows(),
+            quarantine: quarantine.as_ref().map_or(0, Snapshot::rows),
+            repeats: recorded.unwrap_or(0),
+            recorded_repeats: recorded,
+            behind: bronze.version.saturating_sub(position),
+        };
+        let held = match held {
+            Some(held) => Some(self.as_of(held, bronze, &read).await?),
+            None if bronze.positions.contains_key(&format!("ticklake/{input}/low-water")) => {
+                self.note("retention has taken rows from bronze: only a full proof can hold silver against it".into());
+                None
+            }
+            None if recorded.is_none() => {
+                self.note("silver has not counted its repeats from its first refresh on: only a full proof can".into());
+                None
+            }
+            None if layers.adds_up() => None,
+            // What does not add up is read.
+            None => Some(self.rows_of(&read, Arc::new(Mutex::new(Origins::of(bronze)))).await?),
+        };
+        if let Some(held) = held {
+            let quarantine = quarantine.map(|quarantine| (quarantine, quarantine_files));
+            self.row_by_row(bronze, held, (silver, silver_files), quarantine, &mut layers)
+                .await?;
+        }
+        lock(&self.report).layers = Some(layers);
+        Ok(())
+    }
+
+    /// Every row of bronze in silver, in quarantine, or equal to one that is.
+    async fn row_by_row(
+        &mut self,
+        bronze: &Snapshot,
+        held: HeldBronze,
+        (silver, silver_files): (Snapshot, Vec<Add>),
+        quarantine: Option<(Snapshot, Vec<Add>)>,
+        layers: &mut LayerCount,
+    ) -> Result<()> {
+        let origins = held.origins.clone();
+        let none = Held::default();
+        let (mut kept, silver_files) = self
+            .gather(&silver, silver_files, &origins, none, "silver_twice")
+            .await?;
+        let mut quarantine_read = None;
+        if let Some((quarantine, files)) = &quarantine {
+            let (all, read) = self
+                .gather(quarantine, files.clone(), &origins, kept, "silver_twice")
+                .await?;
+            kept = all;
+            quarantine_read = Some((&quarantine.table, read));
+        }
+        silver::unknown(&silver.table, &kept, &held.trades, &origins, &self.report);
+        let absent = silver::absent(&held.trades, &kept);
+        drop(kept);
+        layers.bronze = held.trades.len();
+        let kept = Kept {
+            silver: (&silver.table, silver_files),
+            quarantine: quarantine_read,
+        };
+        let (table, options) = (&bronze.table, self.options);
+        layers.repeats = silver::repeats(table, held.files, absent, &kept, &origins, options, &self.report).await?;
+        let (recorded, counted) = (layers.recorded_repeats, layers.repeats);
+        if let Some(recorded) = recorded.filter(|recorded| *recorded != counted) {
+            self.note(format!(
+                "silver's commits speak of {recorded} repeats, {counted} were counted"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Bronze as silver has read it.
+    async fn as_of(&mut self, held: HeldBronze, newest: &Snapshot, read: &Snapshot) -> Result<HeldBronze> {
+        if read.version == newest.version {
+            return Ok(held);
+        }
+        let of_newest: HashSet<&str> = newest.adds.iter().map(|add| add.path.as_str()).collect();
+        let of_read: HashSet<&str> = read.adds.iter().map(|add| add.path.as_str()).collect();
+        if of_newest == of_read {
+            return Ok(held);
+        }
+        self.rows_of(read, held.origins).await
+    }
+
+    /// The rows of a version of bronze. What is wrong with its files is named by whoever reads the newest one.
+    async fn rows_of(&self, bronze: &Snapshot, origins: SharedOrigins) -> Result<HeldBronze> {
+        let is_readable = |add: &&Add| !self.unreadable.contains(&add.path);
+        let readable = bronze.adds.iter().filter(is_readable).cloned().collect();
+        let (table, at_once, quiet) = (&bronze.table, self.options.files_at_once, Shared::default());
+        let none = Held::default();
+        let (trades, files) = bronze::gather(table, readable, at_once, &origins, none, "record_twice", &quiet).await?;
+        Ok(HeldBronze { origins, trades, files })
+    }
+}
+
+impl LayerCount {
+    /// As many rows as the commits say.
+    fn adds_up(&self) -> bool {
+        self.silver + self.quarantine + self.repeats == self.bronze
+    }
+}
