@@ -210,6 +210,9 @@ pub struct ServeArgs {
     /// Flight SQL listener; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT")]
     pub flight_addr: Option<String>,
+    /// Keys that sign tickets and handles [default: server.key in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub signing_key_file: Option<String>,
     /// Serve plain text on an address that is not loopback
     #[arg(long)]
     pub insecure: bool,
@@ -339,6 +342,11 @@ impl Cli {
             Command::Serve(args) => {
                 args.lake.put(&mut over);
                 over.flag("serve.flight_addr", "--flight-addr", args.flight_addr.clone());
+                over.flag(
+                    "serve.signing_key_file",
+                    "--signing-key-file",
+                    args.signing_key_file.clone(),
+                );
                 over.flag("serve.insecure", "--insecure", args.insecure.then_some(true));
             }
             Command::Query(args) => {

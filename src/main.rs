@@ -17,6 +17,7 @@ mod produce;
 mod query;
 mod serve;
 mod shutdown;
+mod signing_key;
 mod status;
 mod up;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ticklake_flight_server::{Secret, ServerOptions};
+use ticklake_flight_server::ServerOptions;
 use ticklake_ingest::bronze::BronzeOptions;
 use ticklake_ingest::feed::{BinanceOptions, FeedOptions, ReplayOptions, SimOptions};
 use ticklake_ingest::kafka::KafkaOptions;
@@ -147,6 +147,7 @@ pub fn produce(settings: &Settings) -> anyhow::Result<ProduceOptions> {
     Ok(options)
 }
 
+/// Without the signing keys: those are read, or made, when the server starts.
 pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
     let serve = &settings.serve;
     let key = serve.signing_key.as_bytes();
@@ -159,7 +160,6 @@ pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
     }
     Ok(ServerOptions {
         insecure: serve.insecure,
-        signing_key: (!key.is_empty()).then(|| Secret(key.to_vec())),
         memory_bytes: usize::try_from(serve.memory.0)?,
         spill_bytes: serve.spill.0,
         max_running: usize::try_from(serve.max_running.max(1))?,

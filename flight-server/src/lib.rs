@@ -48,3 +48,4 @@ pub use error::{Error, ErrorKind, Result};
 pub use options::{Secret, ServerOptions};
 pub use server::serve;
 pub use status::ServerStatus;
+pub use ticket::new_signing_key;

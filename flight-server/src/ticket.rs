@@ -15,9 +15,11 @@ use sha2::{Digest, Sha256};
 use ticklake_sql::Clock;
 
 use crate::error::{Error, Result};
+use crate::options::Secret;
 
 const VERSION: u8 = 1;
 const MAC_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
 /// A statement of 10 MB is refused before; this bounds what a forged token can make the server hash.
 const MAX_TOKEN_BYTES: usize = 64 << 20;
 
@@ -80,11 +82,9 @@ impl Signer {
     /// `keys`: the current one first, then those whose tokens are still accepted. None: a random one for this process.
     pub fn new(mut keys: Vec<Vec<u8>>, clock: Clock) -> Result<Self> {
         if keys.is_empty() {
-            let mut key = vec![0; 32];
-            rand::rng().fill_bytes(&mut key);
-            keys.push(key);
+            keys.push(new_signing_key().0);
         }
-        if keys.iter().any(|k| k.len() < 32) {
+        if keys.iter().any(|k| k.len() < KEY_BYTES) {
             return Err(Error::Config(
                 "a signing key is shorter than 32 bytes; make a new one".into(),
             ));
@@ -131,6 +131,13 @@ impl Signer {
         }
         Ok(claims)
     }
+}
+
+/// A key that signs tokens, for a file that replicas share.
+pub fn new_signing_key() -> Secret {
+    let mut key = vec![0; KEY_BYTES];
+    rand::rng().fill_bytes(&mut key);
+    Secret(key)
 }
 
 fn mac(key: &[u8], data: &[u8]) -> Option<Hmac<Sha256>> {

@@ -130,8 +130,10 @@ pub struct ServeSettings {
     pub flight_addr: String,
     /// Serve plain text to everyone who reaches an address that is not loopback.
     pub insecure: bool,
-    /// Signs tickets, 32 characters or more; several replicas share it. Empty: a random one, good until the server stops.
+    /// Signs tickets and handles, 32 characters or more; several replicas share it. Empty: the key file says.
     pub signing_key: String,
+    /// A key a line in hex, the first signs; empty: `server.key` in the data folder, made where it is missing.
+    pub signing_key_file: String,
     /// Memory that all queries together may hold before they spill.
     pub memory: Size,
     /// Disk that spilled data may take.
@@ -264,6 +266,7 @@ impl Default for ServeSettings {
             flight_addr: "127.0.0.1:50051".to_owned(),
             insecure: false,
             signing_key: String::new(),
+            signing_key_file: String::new(),
             memory: Size(1 << 30),
             spill: Size(10 << 30),
             max_running: 8,
