@@ -20,6 +20,7 @@ mod shutdown;
 mod signing_key;
 mod status;
 mod up;
+mod users;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Dlq(DlqArgs {
                 command: DlqCommand::List(args),
             }) => dlq::list(&args, &options::lake(&settings, Durability::Sync)?).await,
+            Command::User(args) => users::user(&args.command, &settings),
+            Command::Token(args) => users::token(&args.command, &settings),
             Command::Config(args) => config_command::run(args.command, &settings),
         }
     })

@@ -26,7 +26,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     Ok(ended?)
 }
 
-/// `options` with the keys that sign tickets and handles, the newest first.
+/// `options` with the keys that sign tickets and log-ins, the newest first.
 pub fn with_keys(options: ServerOptions, settings: &Settings) -> anyhow::Result<ServerOptions> {
     let mut keys = signing_key::keys(settings)?.into_iter();
     Ok(ServerOptions {

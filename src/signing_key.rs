@@ -1,4 +1,4 @@
-//! The keys that sign tickets and handles: a file of one key a line, in hex. The first signs, the others are still accepted, so a
+//! The keys that sign tickets and log-ins: a file of one key a line, in hex. The first signs, the others are still accepted, so a
 //! key is replaced by putting a new line on top.
 
 use std::io::{ErrorKind, Write};
@@ -28,7 +28,7 @@ pub fn keys(settings: &Settings) -> anyhow::Result<Vec<Secret>> {
         Ok(keys) => Ok(keys),
         Err(error) if error.is::<Usage>() => Err(error),
         Err(error) => {
-            tracing::warn!(path = %path.display(), error = format!("{error:#}"), "no signing key is kept; tickets and handles end with this process");
+            tracing::warn!(path = %path.display(), error = format!("{error:#}"), "no signing key is kept; tickets and log-ins end with this process");
             Ok(Vec::new())
         }
     }

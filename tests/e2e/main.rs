@@ -6,6 +6,7 @@ mod backfill;
 mod broker;
 mod configuration;
 mod lake;
+mod login;
 #[cfg(feature = "services")]
 mod outages;
 mod process;

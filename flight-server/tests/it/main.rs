@@ -4,6 +4,7 @@
 
 mod catalogs;
 mod fixture;
+mod identity;
 mod prepared;
 mod refusals;
 mod results;
