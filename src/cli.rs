@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and which setting each flag overrides.
 
+mod server;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,8 @@ use toml::Value;
 use crate::config::Overrides;
 use crate::config::env::list;
 use crate::config::settings::LogFormat;
+
+pub use server::{ServerArgs, ServerLogin, TokenArgs, TokenCommand, UserArgs, UserCommand};
 
 /// Exchange trades into an open lakehouse, served over Arrow Flight SQL.
 #[derive(Debug, Parser)]
@@ -61,6 +65,10 @@ pub enum Command {
     Dlq(DlqArgs),
     /// Trades that broke a rule
     Quarantine(QuarantineArgs),
+    /// Who may log in to the server
+    User(UserArgs),
+    /// Tokens that log in without a password
+    Token(TokenArgs),
     /// The configuration as it will be used
     Config(ConfigArgs),
 }
@@ -115,9 +123,8 @@ pub struct UpArgs {
     pub kafka: KafkaArgs,
     #[command(flatten)]
     pub feed: FeedArgs,
-    /// Flight SQL listener; port 0 picks a free one
-    #[arg(long, value_name = "HOST:PORT")]
-    pub flight_addr: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Embedded broker's listener; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT")]
     pub kafka_addr: Option<String>,
@@ -278,12 +285,8 @@ pub struct RebuildArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     pub lake: LakeArgs,
-    /// Flight SQL listener; port 0 picks a free one
-    #[arg(long, value_name = "HOST:PORT")]
-    pub flight_addr: Option<String>,
-    /// Serve plain text on an address that is not loopback
-    #[arg(long)]
-    pub insecure: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -298,23 +301,11 @@ pub enum OutputFormat {
 pub struct QueryArgs {
     /// One SQL statement
     pub sql: String,
-    /// Flight SQL server
-    #[arg(long, value_name = "HOST:PORT")]
-    pub server: Option<String>,
     /// csv, json (a line a row) and arrow (an IPC stream) are written as they arrive
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
-    /// Bearer token
-    #[arg(long)]
-    pub token: Option<String>,
-    /// User for basic authentication
-    #[arg(long, requires = "password")]
-    pub user: Option<String>,
-    #[arg(long, requires = "user")]
-    pub password: Option<String>,
-    /// Further gRPC header, may be repeated
-    #[arg(long = "header", value_name = "KEY=VALUE")]
-    pub headers: Vec<String>,
+    #[command(flatten)]
+    pub login: ServerLogin,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -554,7 +545,7 @@ impl Cli {
             Command::Up(args) => {
                 over.flag("up.data_dir", "--data-dir", args.data_dir.clone());
                 over.flag("up.kafka_addr", "--kafka-addr", args.kafka_addr.clone());
-                over.flag("serve.flight_addr", "--flight-addr", args.flight_addr.clone());
+                args.server.put(&mut over);
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);
                 args.feed.put(&mut over);
@@ -577,15 +568,9 @@ impl Cli {
             Command::Rebuild(args) => args.lake.put(&mut over),
             Command::Serve(args) => {
                 args.lake.put(&mut over);
-                over.flag("serve.flight_addr", "--flight-addr", args.flight_addr.clone());
-                over.flag("serve.insecure", "--insecure", args.insecure.then_some(true));
+                args.server.put(&mut over);
             }
-            Command::Query(args) => {
-                over.flag("query.server", "--server", args.server.clone());
-                over.flag("query.token", "--token", args.token.clone());
-                over.flag("query.user", "--user", args.user.clone());
-                over.flag("query.password", "--password", args.password.clone());
-            }
+            Command::Query(args) => args.login.put(&mut over),
             Command::Status(args) => {
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);
@@ -602,6 +587,8 @@ impl Cli {
                 QuarantineCommand::List(args) => args.lake.put(&mut over),
                 QuarantineCommand::Release(args) => args.lake.put(&mut over),
             },
+            Command::User(args) => args.put(&mut over),
+            Command::Token(args) => args.put(&mut over),
             Command::Config(_) => {}
         }
         over

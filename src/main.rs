@@ -23,8 +23,10 @@ mod query;
 mod rebuild;
 mod serve;
 mod shutdown;
+mod signing_key;
 mod status;
 mod up;
+mod users;
 mod vacuum;
 mod verify;
 
@@ -79,6 +81,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
                 let lake = options::lake(&settings, Durability::Sync)?;
                 quarantine::run(&args.command, &settings, lake).await
             }
+            Command::User(args) => users::user(&args.command, &settings),
+            Command::Token(args) => users::token(&args.command, &settings),
             Command::Config(args) => config_command::run(args.command, &settings),
         }
     })

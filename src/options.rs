@@ -1,8 +1,9 @@
 //! From settings to what the crates take: the only place where a key of the configuration meets an option of a crate.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use ticklake_flight_server::{Secret, ServerOptions};
+use ticklake_flight_server::{ServerOptions, TlsFiles};
 use ticklake_ingest::bronze::BronzeOptions;
 use ticklake_ingest::feed::{BinanceOptions, FeedOptions, ReplayOptions, SimOptions};
 use ticklake_ingest::kafka::KafkaOptions;
@@ -11,8 +12,9 @@ use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
 
 use crate::config::Settings;
 use crate::config::keys::nearest;
-use crate::config::settings::{DurabilitySetting, StorageSettings};
+use crate::config::settings::{DurabilitySetting, ServeSettings, StorageSettings};
 use crate::exit::{Usage, sentence};
+use crate::users;
 
 /// Where roles look for a broker when nothing is configured.
 const DEFAULT_BROKER: &str = "127.0.0.1:9092";
@@ -152,6 +154,7 @@ pub fn produce(settings: &Settings) -> anyhow::Result<ProduceOptions> {
     Ok(options)
 }
 
+/// Without the signing keys: those are read, or made, when the server starts.
 pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
     let serve = &settings.serve;
     let key = serve.signing_key.as_bytes();
@@ -164,7 +167,9 @@ pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
     }
     Ok(ServerOptions {
         insecure: serve.insecure,
-        signing_key: (!key.is_empty()).then(|| Secret(key.to_vec())),
+        users_file: Some(users::path(settings)).filter(|path| path.exists() || !serve.users_file.is_empty()),
+        tls: tls(serve)?,
+        bearer_lifetime: serve.login_lifetime.0,
         memory_bytes: usize::try_from(serve.memory.0)?,
         spill_bytes: serve.spill.0,
         max_running: usize::try_from(serve.max_running.max(1))?,
@@ -172,4 +177,23 @@ pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
         max_rows: if serve.max_rows == 0 { u64::MAX } else { serve.max_rows },
         ..ServerOptions::default()
     })
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+fn tls(serve: &ServeSettings) -> anyhow::Result<Option<TlsFiles>> {
+    match (path(&serve.tls_cert), path(&serve.tls_key)) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
+            certificate,
+            key,
+            client_ca: path(&serve.tls_client_ca),
+        })),
+        (None, None) if serve.tls_client_ca.is_empty() => Ok(None),
+        _ => Err(Usage(
+            "serve.tls_cert and serve.tls_key belong together, and serve.tls_client_ca needs both; set them all".into(),
+        )
+        .into()),
+    }
 }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use ticklake_flight_server::ServerStatus;
+use ticklake_flight_server::{ServerOptions, ServerStatus};
 use ticklake_sql::Durability;
 use tokio::net::TcpListener;
 
 use crate::config::Settings;
 use crate::heartbeat::Heartbeat;
-use crate::{options, shutdown};
+use crate::{options, shutdown, signing_key};
 
 #[allow(clippy::print_stdout)]
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let options = options::server(settings)?;
+    let options = with_keys(options::server(settings)?, settings)?;
     let lake = options::lake(settings, Durability::Sync)?;
     let shutdown = shutdown::on_signal()?;
     let listener = listen(&settings.serve.flight_addr).await?;
@@ -24,6 +24,16 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let ended = ticklake_flight_server::serve(listener, lake, options, status, shutdown).await;
     heartbeat.stop().await;
     Ok(ended?)
+}
+
+/// `options` with the keys that sign tickets and log-ins, the newest first.
+pub fn with_keys(options: ServerOptions, settings: &Settings) -> anyhow::Result<ServerOptions> {
+    let mut keys = signing_key::keys(settings)?.into_iter();
+    Ok(ServerOptions {
+        signing_key: keys.next(),
+        previous_signing_keys: keys.collect(),
+        ..options
+    })
 }
 
 /// The listener, or a sentence that names the flag.

@@ -6,15 +6,14 @@ use std::time::Duration;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::identity::{Identity, Peer};
 use crate::profile::Profile;
-
-/// The only user there is without a users file.
-pub const ANONYMOUS: &str = "anonymous";
 
 #[derive(Debug, Clone)]
 pub struct Caller {
-    pub user: String,
+    pub identity: Identity,
+    /// The connection's other end.
     pub peer: Option<SocketAddr>,
     pub profile: Profile,
     /// The client's own deadline, which tonic applies to the response but not to its stream.
@@ -22,14 +21,19 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Without a users file any `authorization` is ignored: some clients send `Bearer None`.
+    /// Identified by the layer before every RPC; what did not pass it is nobody's.
     pub fn of<T>(request: &Request<T>) -> Result<Self> {
+        let identity = request.extensions().get::<Identity>().cloned();
         Ok(Self {
-            user: ANONYMOUS.to_owned(),
-            peer: request.remote_addr(),
+            identity: identity.ok_or_else(|| Error::Unauthenticated("log in first".into()))?,
+            peer: request.extensions().get::<Peer>().and_then(|peer| peer.addr),
             profile: Profile::from_headers(request.metadata())?,
             timeout: timeout(request.metadata()),
         })
+    }
+
+    pub fn user(&self) -> String {
+        self.identity.user.to_string()
     }
 }
 

@@ -34,9 +34,14 @@ pub fn catalogs(query: CommandGetCatalogs) -> Result<RecordBatch> {
     builder.build().map_err(internal)
 }
 
-pub fn schemas(query: CommandGetDbSchemas) -> Result<RecordBatch> {
+pub fn schemas(query: CommandGetDbSchemas, request: &Request<Ticket>) -> Result<RecordBatch> {
+    let identity = Caller::of(request)?.identity;
+    list_schemas(query, SCHEMAS.into_iter().filter(|schema| identity.may_read(schema)))
+}
+
+fn list_schemas(query: CommandGetDbSchemas, schemas: impl Iterator<Item = &'static str>) -> Result<RecordBatch> {
     let mut builder = query.into_builder();
-    for schema in SCHEMAS {
+    for schema in schemas {
         builder.append(CATALOG, schema);
     }
     builder.build().map_err(internal)
@@ -61,6 +66,7 @@ pub async fn tables(service: &Service, query: CommandGetTables, request: &Reques
         .all()
         .await?
         .iter()
+        .filter(|v| caller.identity.may_read(v.name().schema()))
         .map(|v| v.spec().clone())
         .collect();
     list(&query, specs, caller.profile)
@@ -314,12 +320,16 @@ mod tests {
     #[test]
     fn catalogs_schemas_and_types() {
         assert_eq!(catalogs(CommandGetCatalogs {}).unwrap().num_rows(), 1);
-        assert_eq!(schemas(CommandGetDbSchemas::default()).unwrap().num_rows(), 3);
+        let all = || SCHEMAS.into_iter();
+        assert_eq!(
+            list_schemas(CommandGetDbSchemas::default(), all()).unwrap().num_rows(),
+            3
+        );
         let one = CommandGetDbSchemas {
             catalog: None,
             db_schema_filter_pattern: Some("g%".into()),
         };
-        assert_eq!(schemas(one).unwrap().num_rows(), 1);
+        assert_eq!(list_schemas(one, all()).unwrap().num_rows(), 1);
         assert_eq!(table_types(CommandGetTableTypes {}).unwrap().num_rows(), 2);
     }
 }

@@ -18,7 +18,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::limits::{Admission, runtime_env};
 use crate::options::ServerOptions;
 use crate::output;
@@ -44,8 +46,14 @@ pub struct Engine {
     admission: Admission,
     plans: PlanCache,
     queries: Handle,
-    running: Mutex<HashMap<String, CancellationToken>>,
+    running: Mutex<HashMap<String, Running>>,
     shutdown: CancellationToken,
+}
+
+/// A query that runs here.
+struct Running {
+    user: Arc<str>,
+    cancel: CancellationToken,
 }
 
 /// A statement planned against pinned versions; parameters still open.
@@ -111,12 +119,20 @@ impl Engine {
             .map_err(|e| Error::Internal(format!("planning ended: {e}")))?
     }
 
-    /// Parses and plans `sql` against `versions`, or the newest ones where none are given.
-    async fn plan(&self, sql: &str, versions: Option<BTreeMap<String, u64>>) -> Result<Arc<Planned>> {
+    /// Parses and plans `sql` against `versions`, or the newest ones where none are given, as `identity` may read.
+    async fn plan(
+        &self,
+        sql: &str,
+        identity: &Identity,
+        versions: Option<BTreeMap<String, u64>>,
+    ) -> Result<Arc<Planned>> {
         let parsed = match self.plans.parsed(sql) {
             Some(parsed) => parsed,
             None => Arc::new(plan::parse(sql, self.options.max_statement_bytes)?),
         };
+        for table in &parsed.tables {
+            identity.check_schema(table.schema())?;
+        }
         let (pinned, missing) = self.pin(&parsed, versions).await?;
         let versions: BTreeMap<_, _> = pinned.iter().map(|v| (v.name().to_string(), v.version())).collect();
         // A list of tables is not pinned by any version: it is planned anew.
@@ -128,12 +144,13 @@ impl Engine {
             .iter()
             .filter_map(|v| Some((v.name().to_string(), v.committed_ms()?)))
             .collect();
-        let tables = if parsed.lists_tables {
+        let mut tables = if parsed.lists_tables {
             self.snapshots.all().await?
         } else {
             Vec::new()
         };
-        let state = self.session(tables.into_iter().chain(pinned));
+        tables.retain(|table| identity.may_read(table.name().schema()));
+        let state = self.session(identity, tables.into_iter().chain(pinned));
         let plan = plan::plan(&state, &parsed, &missing).await?;
         let parameter_types = plan::parameter_types(&plan, parsed.parameters)?;
         let optimized = if cacheable { optimized(&state, &plan) } else { None };
@@ -175,19 +192,21 @@ impl Engine {
         Ok((pinned, missing))
     }
 
-    fn session(&self, tables: impl IntoIterator<Item = Arc<TableVersion>>) -> SessionState {
+    /// What a statement is planned with: only the tables that it may see are there.
+    fn session(&self, identity: &Identity, tables: impl IntoIterator<Item = Arc<TableVersion>>) -> SessionState {
         let mut state = self.template.clone();
-        state.register_catalog_list(Arc::new(Catalogs(Arc::new(PinnedCatalog::new(tables)))));
+        let catalog = PinnedCatalog::new(|schema| identity.may_read(schema), tables);
+        state.register_catalog_list(Arc::new(Catalogs(Arc::new(catalog))));
         state
     }
 
-    pub async fn prepare(self: &Arc<Self>, sql: String, profile: Profile) -> Result<Prepared> {
+    pub async fn prepare(self: &Arc<Self>, sql: String, caller: Caller) -> Result<Prepared> {
         let engine = self.clone();
         self.compute(async move {
-            let planned = engine.plan(&sql, None).await?;
+            let planned = engine.plan(&sql, &caller.identity, None).await?;
             Ok(Prepared {
                 sql: planned.parsed.sql.clone(),
-                schema: output::schema(planned.plan.schema().as_arrow(), profile),
+                schema: output::schema(planned.plan.schema().as_arrow(), caller.profile),
                 parameter_types: planned.parameter_types.clone(),
             })
         })
@@ -195,16 +214,16 @@ impl Engine {
     }
 
     /// Plans `claims` (SQL and bound values) and seals the ticket that runs it.
-    pub async fn describe(self: &Arc<Self>, mut claims: Claims, profile: Profile) -> Result<Described> {
+    pub async fn describe(self: &Arc<Self>, mut claims: Claims, caller: Caller) -> Result<Described> {
         let engine = self.clone();
         self.compute(async move {
-            let planned = engine.plan(&claims.sql, None).await?;
+            let planned = engine.plan(&claims.sql, &caller.identity, None).await?;
             let (_, schema) = Runs::new(planned.clone(), claims.parameters.as_deref())?;
-            let schema = output::schema(&schema, profile);
+            let schema = output::schema(&schema, caller.profile);
             claims.query_id = uuid::Uuid::new_v4().to_string();
             claims.sql = planned.parsed.sql.clone();
             claims.versions = planned.versions.clone();
-            claims.profile = profile.to_code();
+            claims.profile = caller.profile.to_code();
             claims.schema_fingerprint = fingerprint(&schema);
             let app_metadata = engine.app_metadata(&claims.query_id, &planned);
             let ticket = engine.signer.seal(Kind::Ticket, claims, engine.options.ticket_lifetime);
@@ -230,15 +249,17 @@ impl Engine {
     }
 
     /// Runs what a ticket says. Waits for a slot, then returns frames as they come.
-    pub async fn run(self: &Arc<Self>, claims: Claims, timeout: Option<Duration>) -> Result<Frames> {
-        let limit = timeout.unwrap_or(Duration::MAX).min(self.options.query_timeout);
+    pub async fn run(self: &Arc<Self>, claims: Claims, caller: Caller) -> Result<Frames> {
+        let limit = caller.timeout.unwrap_or(Duration::MAX).min(self.options.query_timeout);
         let deadline = Instant::now() + limit;
         let profile = Profile::from_code(claims.profile)?;
         self.status.query_started();
         let slot = self.admission.enter(deadline).await?;
         let engine = self.clone();
         self.compute(async move {
-            let planned = engine.plan(&claims.sql, Some(claims.versions)).await?;
+            let planned = engine
+                .plan(&claims.sql, &caller.identity, Some(claims.versions))
+                .await?;
             let versions = serde_json::json!(planned.versions).to_string();
             let (runs, schema) = Runs::new(planned, claims.parameters.as_deref())?;
             let schema = output::schema(&schema, profile);
@@ -248,11 +269,13 @@ impl Engine {
                 ));
             }
             let cancel = engine.shutdown.child_token();
-            engine
-                .running
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(claims.query_id.clone(), cancel.clone());
+            engine.running.lock().unwrap_or_else(PoisonError::into_inner).insert(
+                claims.query_id.clone(),
+                Running {
+                    user: caller.identity.user.clone(),
+                    cancel: cancel.clone(),
+                },
+            );
             let query = stream::Query {
                 query_id: claims.query_id,
                 runs,
@@ -276,10 +299,12 @@ impl Engine {
             .remove(query_id);
     }
 
-    /// Stops a query that runs here; false where there is none of that id.
-    pub fn cancel(&self, query_id: &str) -> bool {
+    /// Stops a query that runs here, for its owner or an admin; false where there is none of that id.
+    pub fn cancel(&self, query_id: &str, identity: &Identity) -> bool {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(query_id).map(CancellationToken::cancel).is_some()
+        let found = running.get(query_id);
+        let theirs = found.filter(|query| identity.admin || query.user == identity.user);
+        theirs.map(|query| query.cancel.cancel()).is_some()
     }
 
     /// Counts and logs an error on its way to the client.

@@ -47,6 +47,10 @@ pub enum Error {
     Request(String),
     #[error("ticket: {0}")]
     Ticket(String),
+    #[error("{0}")]
+    Denied(String),
+    #[error("{0}")]
+    Unauthenticated(String),
     #[error("{0}; try again later")]
     Busy(String),
     #[error("{0}")]
@@ -70,7 +74,7 @@ impl Error {
         match self {
             Error::Busy(_) | Error::Store(_) | Error::Cancelled => ErrorKind::Retry,
             Error::NotFound(_) => ErrorKind::NotFound,
-            Error::ReadOnly(_) | Error::Ticket(_) => ErrorKind::Denied,
+            Error::ReadOnly(_) | Error::Ticket(_) | Error::Denied(_) | Error::Unauthenticated(_) => ErrorKind::Denied,
             Error::Limit(_) | Error::Deadline(_) => ErrorKind::Limit,
             Error::Internal(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
@@ -82,7 +86,8 @@ impl Error {
             Error::Syntax(_) | Error::Plan(_) | Error::Execution(_) | Error::Parameter(_) | Error::Request(_) => {
                 Code::InvalidArgument
             }
-            Error::ReadOnly(_) | Error::Ticket(_) => Code::PermissionDenied,
+            Error::ReadOnly(_) | Error::Ticket(_) | Error::Denied(_) => Code::PermissionDenied,
+            Error::Unauthenticated(_) => Code::Unauthenticated,
             Error::NotFound(_) => Code::NotFound,
             Error::Busy(_) | Error::Store(_) => Code::Unavailable,
             Error::Limit(_) => Code::ResourceExhausted,

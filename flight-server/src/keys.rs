@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, LazyLock};
 
+use arrow_flight::Ticket;
 use arrow_flight::sql::CommandGetPrimaryKeys;
 use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use ticklake_sql::TableName;
+use tonic::Request;
 
+use crate::caller::Caller;
 use crate::error::Result;
 use crate::schemas::CATALOG;
 use crate::service::Service;
@@ -57,9 +60,15 @@ pub fn no_references() -> RecordBatch {
     RecordBatch::new_empty(reference_schema())
 }
 
-pub async fn primary(service: &Service, query: CommandGetPrimaryKeys) -> Result<RecordBatch> {
+pub async fn primary(
+    service: &Service,
+    query: CommandGetPrimaryKeys,
+    request: &Request<Ticket>,
+) -> Result<RecordBatch> {
+    let identity = Caller::of(request)?.identity;
     let tables = service.engine.snapshots.all().await?;
-    primary_of(&query, tables.iter().map(|t| t.name()))
+    let names = tables.iter().map(|t| t.name());
+    primary_of(&query, names.filter(|name| identity.may_read(name.schema())))
 }
 
 fn primary_of<'a>(query: &CommandGetPrimaryKeys, tables: impl Iterator<Item = &'a TableName>) -> Result<RecordBatch> {

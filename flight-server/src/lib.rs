@@ -1,7 +1,7 @@
 //! SQL faces over the lake, read-only: Arrow Flight SQL. One query path behind every face.
 //!
-//! Reading order: `server` accepts; `wire` and `service` dispatch to one file per RPC family (`statement`, `prepared`,
-//! `catalog`, `keys`, `info`, `xdbc`, `session`); `engine` is the query path (`plan`, `snapshot`, `scan`, `stream`);
+//! Reading order: `server` accepts over `transport`, and `identity` says who calls; `wire` and `service` dispatch to one file per RPC family (`statement`, `prepared`,
+//! `catalog`, `keys`, `info`, `xdbc`, `session`, `handshake`); `engine` is the query path (`plan`, `snapshot`, `scan`, `stream`);
 //! `ticket`, `parameters`, `placeholders`, `profile` and `output` are what goes over the wire.
 
 mod error;
@@ -9,9 +9,13 @@ mod options;
 mod server;
 mod status;
 
+mod identity;
+mod transport;
+
 mod bindings;
 mod caller;
 mod catalog;
+mod handshake;
 mod info;
 mod keys;
 mod prepared;
@@ -46,6 +50,9 @@ mod profile;
 mod ticket;
 
 pub use error::{Error, ErrorKind, Result};
+pub use identity::{TokenSummary, UserSummary, UsersFile};
 pub use options::{Secret, ServerOptions};
 pub use server::serve;
 pub use status::ServerStatus;
+pub use ticket::new_signing_key;
+pub use transport::TlsFiles;

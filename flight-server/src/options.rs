@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::transport::TlsFiles;
+
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Serve plain text on an address that is not loopback.
+    /// Serve plain text on an address that is not loopback; who may log in is another matter.
     pub insecure: bool,
+    /// Who may log in; None: everyone is the anonymous reader, on loopback only.
+    pub users_file: Option<PathBuf>,
+    pub tls: Option<TlsFiles>,
     /// Key that signs tickets, handles and bearers, 32 bytes or more; None: a random one, so that they die with the process.
     pub signing_key: Option<Secret>,
     /// Keys whose tokens are still accepted.
@@ -46,6 +51,8 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             insecure: false,
+            users_file: None,
+            tls: None,
             signing_key: None,
             previous_signing_keys: Vec::new(),
             query_threads: 0,

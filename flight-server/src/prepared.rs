@@ -31,9 +31,10 @@ pub async fn create(
     request: Request<Action>,
 ) -> Result<ActionCreatePreparedStatementResult> {
     let caller = Caller::of(&request)?;
-    let prepared = service.engine.prepare(query.query, caller.profile).await?;
+    let user = caller.user();
+    let prepared = service.engine.prepare(query.query, caller).await?;
     let claims = Claims {
-        user: caller.user,
+        user,
         sql: prepared.sql,
         parameter_count: u32::try_from(prepared.parameter_types.len()).unwrap_or(u32::MAX),
         ..Default::default()
@@ -62,7 +63,8 @@ pub async fn bind(
 ) -> Result<DoPutPreparedStatementResult> {
     let caller = Caller::of(&request)?;
     let handle = query.prepared_statement_handle;
-    let mut claims = service.engine.signer.open(Kind::Prepared, &handle, &caller.user)?;
+    let signer = &service.engine.signer;
+    let mut claims = signer.open(Kind::Prepared, &handle, &caller.identity.user)?;
     let batches = receive(request.into_inner()).await?;
     let count = claims.parameter_count as usize;
     if count == 0 && batches.iter().all(|b| b.num_columns() == 0) {
@@ -107,16 +109,14 @@ pub async fn describe(
     request: Request<FlightDescriptor>,
 ) -> Result<FlightInfo> {
     let caller = Caller::of(&request)?;
-    let mut claims = service
-        .engine
-        .signer
-        .open(Kind::Prepared, &query.prepared_statement_handle, &caller.user)?;
+    let (signer, user) = (&service.engine.signer, &caller.identity.user);
+    let mut claims = signer.open(Kind::Prepared, &query.prepared_statement_handle, user)?;
     if claims.parameters.is_none()
         && claims.parameter_count > 0
         && let Some(bound) = service.bindings.recall(caller.peer, &query.prepared_statement_handle)
     {
-        claims = service.engine.signer.open(Kind::Prepared, &bound, &caller.user)?;
+        claims = signer.open(Kind::Prepared, &bound, user)?;
     }
-    let described = service.engine.describe(claims, caller.profile).await?;
+    let described = service.engine.describe(claims, caller).await?;
     statement::info(described, request.into_inner())
 }

@@ -1,5 +1,6 @@
 //! Accepts connections and serves until told to stop; then lets running streams end, within a bound.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, chain};
+use crate::identity::{Directory, Gate, GateLayer};
 use crate::options::ServerOptions;
 use crate::service::Service;
 use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
 use crate::ticket::Signer;
+use crate::transport::{Tls, accept};
 use crate::wire::Wire;
 
 /// Parameter batches come in one message; answers are split before they get near it.
@@ -38,17 +40,8 @@ pub async fn serve(
     status: Arc<ServerStatus>,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let addr = listener
-        .local_addr()
-        .map_err(|e| Error::Config(format!("the listener has no address: {e}")))?;
-    if !addr.ip().is_loopback() && !options.insecure {
-        return Err(Error::Config(format!(
-            "refusing to serve {addr} without log-in and encryption; bind to 127.0.0.1, or say --insecure to allow it"
-        )));
-    }
-    if !addr.ip().is_loopback() {
-        tracing::warn!(%addr, "serving everyone who reaches this address, unencrypted and without log-in");
-    }
+    let addr = address(&listener)?;
+    check_exposure(addr, &options)?;
     let drain_timeout = options.drain_timeout;
     let followers = TaskTracker::new();
     let stop_followers = CancellationToken::new();
@@ -63,6 +56,14 @@ pub async fn serve(
         .map(|k| k.0.clone())
         .collect();
     let signer = Signer::new(keys, lake.clock().clone())?;
+    let directory = Directory::open(options.users_file.as_deref())?;
+    let tls = options.tls.clone().map(Tls::load).transpose()?;
+    followers.spawn(directory.clone().follow(stop_followers.clone()));
+    if let Some(tls) = tls.clone() {
+        followers.spawn(tls.follow(stop_followers.clone()));
+    }
+    let clock = lake.clock().clone();
+    let gate = Arc::new(Gate::new(directory, signer.clone(), clock, options.bearer_lifetime)?);
     let snapshots = Snapshots::new(
         lake,
         &options,
@@ -78,7 +79,7 @@ pub async fn serve(
         queries.handle(),
         stop_queries.clone(),
     )?;
-    let service = Wire(Service::new(Arc::new(engine))?);
+    let service = Wire(Service::new(Arc::new(engine), gate.clone())?);
     let flight = FlightServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(usize::MAX);
@@ -86,13 +87,15 @@ pub async fn serve(
     status.listening(addr.to_string());
     tracing::info!(%addr, "serving flight sql");
     let stop_accepting = shutdown.clone();
-    // The builder's own option does not reach sockets of a listener that is handed in; without it small answers wait
-    // 40 ms for the client's delayed acknowledgement.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = accept(listener, tls, shutdown.clone());
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_STREAMS)
+        .layer(GateLayer {
+            gate,
+            status: status.clone(),
+        })
         .add_service(flight)
         .serve_with_incoming_shutdown(incoming, async move { stop_accepting.cancelled().await });
     let drained = async {
@@ -112,6 +115,32 @@ pub async fn serve(
     followers.wait().await;
     tracing::info!(%addr, "stopped serving");
     outcome
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr> {
+    let addr = listener.local_addr();
+    addr.map_err(|e| Error::Config(format!("the listener has no address: {e}")))
+}
+
+/// Nobody is let in by accident: without users only on loopback, in plain text elsewhere only when told to.
+fn check_exposure(addr: SocketAddr, options: &ServerOptions) -> Result<()> {
+    if addr.ip().is_loopback() {
+        return Ok(());
+    }
+    if options.users_file.is_none() {
+        return Err(Error::Config(format!(
+            "refusing to serve {addr} without log-in; make users with `ticklake user add` and name the --users-file, or bind to 127.0.0.1"
+        )));
+    }
+    if options.tls.is_none() && !options.insecure {
+        return Err(Error::Config(format!(
+            "refusing to serve {addr} unencrypted; give --tls-cert and --tls-key, or say --insecure where something else encrypts"
+        )));
+    }
+    if options.tls.is_none() {
+        tracing::warn!(%addr, "serving unencrypted: passwords and data can be read on the way");
+    }
+    Ok(())
 }
 
 /// Where queries compute, apart from the runtime that serves the network.

@@ -25,8 +25,9 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::bindings::Bindings;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::identity::Gate;
 use crate::stream::{FrameStream, from_batch};
-use crate::{catalog, info, keys, prepared, session, statement, xdbc};
+use crate::{catalog, handshake, info, keys, prepared, session, statement, xdbc};
 
 pub type Answer<T> = Result<Response<T>, Status>;
 pub type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -34,15 +35,17 @@ pub type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Sen
 #[derive(Clone)]
 pub struct Service {
     pub engine: Arc<Engine>,
+    pub gate: Arc<Gate>,
     pub bindings: Arc<Bindings>,
     pub sql_info: Arc<SqlInfoData>,
     pub xdbc: Arc<XdbcTypeInfoData>,
 }
 
 impl Service {
-    pub fn new(engine: Arc<Engine>) -> Result<Self> {
+    pub fn new(engine: Arc<Engine>, gate: Arc<Gate>) -> Result<Self> {
         Ok(Self {
             engine,
+            gate,
             bindings: Arc::default(),
             sql_info: Arc::new(info::build()?),
             xdbc: Arc::new(xdbc::build()?),
@@ -98,7 +101,7 @@ impl FlightSqlService for Service {
     type FlightService = Service;
 
     async fn do_handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Answer<Boxed<HandshakeResponse>> {
-        session::handshake(self, request)
+        handshake::handshake(self, &request)
     }
 
     async fn get_flight_info_statement(
@@ -172,8 +175,8 @@ impl FlightSqlService for Service {
         self.catalog_info(&query.clone().into_builder().schema(), &query, request.into_inner())
     }
 
-    async fn do_get_schemas(&self, query: CommandGetDbSchemas, _request: Request<Ticket>) -> Answer<FrameStream> {
-        self.rows(catalog::schemas(query))
+    async fn do_get_schemas(&self, query: CommandGetDbSchemas, request: Request<Ticket>) -> Answer<FrameStream> {
+        self.rows(catalog::schemas(query, &request))
     }
 
     async fn get_flight_info_tables(
@@ -240,12 +243,8 @@ impl FlightSqlService for Service {
         self.catalog_info(&keys::primary_schema(), &query, request.into_inner())
     }
 
-    async fn do_get_primary_keys(
-        &self,
-        query: CommandGetPrimaryKeys,
-        _request: Request<Ticket>,
-    ) -> Answer<FrameStream> {
-        self.rows(keys::primary(self, query).await)
+    async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, request: Request<Ticket>) -> Answer<FrameStream> {
+        self.rows(keys::primary(self, query, &request).await)
     }
 
     async fn get_flight_info_exported_keys(
@@ -330,13 +329,13 @@ impl FlightSqlService for Service {
     async fn do_action_cancel_query(
         &self,
         query: ActionCancelQueryRequest,
-        _request: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
-        session::cancel_query(self, query)
+        session::cancel_query(self, query, &request)
     }
 
     async fn do_action_fallback(&self, request: Request<Action>) -> Answer<Boxed<arrow_flight::Result>> {
-        session::action(self, request.into_inner())
+        session::action(self, &request)
     }
 
     async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {

@@ -1,4 +1,4 @@
-//! Log-in, sessions and cancelling: the calls around queries.
+//! Sessions and cancelling: the calls around queries.
 //!
 //! arrow-flight has no messages for session options; these are hand-written from Flight.proto, their bodies not wrapped
 //! in Any. A session holds nothing yet: the catalog and schema it can choose are the only ones there are.
@@ -6,47 +6,15 @@
 use std::collections::HashMap;
 
 use arrow_flight::sql::{ActionCancelQueryRequest, ActionCancelQueryResult};
-use arrow_flight::{
-    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo, HandshakeRequest,
-    HandshakeResponse,
-};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use bytes::Bytes;
+use arrow_flight::{Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
 use prost::Message;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
-use crate::caller::ANONYMOUS;
+use crate::caller::Caller;
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::schemas::{CATALOG, DEFAULT_SCHEMA};
 use crate::service::{Answer, Boxed, Service};
-use crate::ticket::{Claims, Kind};
-
-/// Any log-in succeeds while there are no users, and gets a bearer: drivers given a user and a password need one.
-pub fn handshake(
-    service: &Service,
-    _request: Request<Streaming<HandshakeRequest>>,
-) -> Answer<Boxed<HandshakeResponse>> {
-    let claims = Claims {
-        user: ANONYMOUS.to_owned(),
-        ..Default::default()
-    };
-    let bearer = service
-        .engine
-        .signer
-        .seal(Kind::Bearer, claims, service.engine.options.bearer_lifetime);
-    let bearer = BASE64_URL_SAFE_NO_PAD.encode(bearer);
-    let header = format!("Bearer {bearer}")
-        .parse()
-        .map_err(|_| Status::internal("the bearer is no header"))?;
-    let answer = HandshakeResponse {
-        protocol_version: 0,
-        payload: Bytes::from(bearer),
-    };
-    let mut response: Response<Boxed<HandshakeResponse>> = Response::new(Box::pin(futures::stream::iter([Ok(answer)])));
-    response.metadata_mut().insert("authorization", header);
-    Ok(response)
-}
 
 #[derive(Clone, PartialEq, Message)]
 pub struct SessionOptionValue {
@@ -128,9 +96,10 @@ pub fn action_types() -> Vec<ActionType> {
     .into()
 }
 
-pub fn action(service: &Service, action: Action) -> Answer<Boxed<arrow_flight::Result>> {
+pub fn action(service: &Service, request: &Request<Action>) -> Answer<Boxed<arrow_flight::Result>> {
+    let action = request.get_ref();
     let body = match action.r#type.as_str() {
-        "CancelFlightInfo" => cancel_flight_info(service, &action.body)?.encode_to_vec(),
+        "CancelFlightInfo" => cancel_flight_info(service, request)?.encode_to_vec(),
         "SetSessionOptions" => {
             let request: SetSessionOptionsRequest = decode(service, &action.body)?;
             set_options(&request).encode_to_vec()
@@ -185,29 +154,35 @@ fn options() -> GetSessionOptionsResult {
     GetSessionOptionsResult { session_options }
 }
 
-fn cancel_flight_info(service: &Service, body: &[u8]) -> Result<CancelFlightInfoResult, Status> {
-    let request: CancelFlightInfoRequest = decode(service, body)?;
-    let status = cancel(service, &request.info.unwrap_or_default());
+fn cancel_flight_info(service: &Service, request: &Request<Action>) -> Result<CancelFlightInfoResult, Status> {
+    let caller = Caller::of(request).map_err(|e| service.engine.fail(e))?;
+    let body: CancelFlightInfoRequest = decode(service, &request.get_ref().body)?;
+    let status = cancel(service, &caller.identity, &body.info.unwrap_or_default());
     Ok(CancelFlightInfoResult { status: status as i32 })
 }
 
 /// The older form of the same: its body holds an encoded FlightInfo.
-pub fn cancel_query(service: &Service, query: ActionCancelQueryRequest) -> Result<ActionCancelQueryResult, Status> {
+pub fn cancel_query(
+    service: &Service,
+    query: ActionCancelQueryRequest,
+    request: &Request<Action>,
+) -> Result<ActionCancelQueryResult, Status> {
+    let caller = Caller::of(request).map_err(|e| service.engine.fail(e))?;
     let info: FlightInfo = decode(service, &query.info)?;
     Ok(ActionCancelQueryResult {
-        result: cancel(service, &info) as i32,
+        result: cancel(service, &caller.identity, &info) as i32,
     })
 }
 
-/// The id in app_metadata names the query. What does not run here cannot be cancelled here.
-fn cancel(service: &Service, info: &FlightInfo) -> CancelStatus {
+/// The id in app_metadata names the query, its owner or an admin may stop it. What does not run here cannot be cancelled here.
+fn cancel(service: &Service, identity: &Identity, info: &FlightInfo) -> CancelStatus {
     let metadata: Option<serde_json::Value> = serde_json::from_slice(&info.app_metadata).ok();
     let id = metadata
         .as_ref()
         .and_then(|m| m.get("query_id"))
         .and_then(|id| id.as_str());
     match id {
-        Some(id) if service.engine.cancel(id) => CancelStatus::Cancelled,
+        Some(id) if service.engine.cancel(id, identity) => CancelStatus::Cancelled,
         _ => CancelStatus::NotCancellable,
     }
 }

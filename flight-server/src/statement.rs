@@ -22,11 +22,11 @@ pub async fn describe(
 ) -> Result<FlightInfo> {
     let caller = Caller::of(&request)?;
     let claims = Claims {
-        user: caller.user,
+        user: caller.user(),
         sql: query.query,
         ..Default::default()
     };
-    let described = service.engine.describe(claims, caller.profile).await?;
+    let described = service.engine.describe(claims, caller).await?;
     info(described, request.into_inner())
 }
 
@@ -48,8 +48,8 @@ pub async fn run(
     let claims = service
         .engine
         .signer
-        .open(Kind::Ticket, &ticket.statement_handle, &caller.user)?;
-    let frames = service.engine.run(claims, caller.timeout).await?;
+        .open(Kind::Ticket, &ticket.statement_handle, &caller.identity.user)?;
+    let frames = service.engine.run(claims, caller).await?;
     let mut response = Response::new(frames.stream);
     if let Ok(versions) = frames.versions.parse() {
         response.metadata_mut().insert(VERSIONS_HEADER, versions);

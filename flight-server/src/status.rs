@@ -16,6 +16,7 @@ pub struct ServerStatus {
     open_streams: AtomicI64,
     queued: AtomicI64,
     store_probes: AtomicU64,
+    refused_logins: AtomicU64,
     last_error: Mutex<Option<(i64, String)>>,
     addr: Mutex<Option<String>>,
 }
@@ -32,6 +33,7 @@ impl ServerStatus {
             "open_streams": self.open_streams.load(Ordering::Relaxed),
             "queued": self.queued.load(Ordering::Relaxed),
             "store_probes": self.store_probes.load(Ordering::Relaxed),
+            "refused_logins": self.refused_logins.load(Ordering::Relaxed),
             "last_error": last_error.map(|(at_us, message)| json!({ "at_us": at_us, "message": message })),
         })
     }
@@ -69,6 +71,10 @@ impl ServerStatus {
 
     pub(crate) fn stream_closed(&self) {
         self.open_streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused_login(&self) {
+        self.refused_logins.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn probed(&self) {

@@ -15,9 +15,11 @@ use sha2::{Digest, Sha256};
 use ticklake_sql::Clock;
 
 use crate::error::{Error, Result};
+use crate::options::Secret;
 
 const VERSION: u8 = 1;
 const MAC_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
 /// A statement of 10 MB is refused before; this bounds what a forged token can make the server hash.
 const MAX_TOKEN_BYTES: usize = 64 << 20;
 
@@ -61,6 +63,9 @@ pub struct Claims {
     pub profile: u32,
     #[prost(bytes = "bytes", tag = "10")]
     pub schema_fingerprint: Bytes,
+    /// Of a bearer: the user's at log-in.
+    #[prost(uint32, tag = "12")]
+    pub generation: u32,
 }
 
 /// Signs with one key, accepts it and its predecessors.
@@ -80,11 +85,9 @@ impl Signer {
     /// `keys`: the current one first, then those whose tokens are still accepted. None: a random one for this process.
     pub fn new(mut keys: Vec<Vec<u8>>, clock: Clock) -> Result<Self> {
         if keys.is_empty() {
-            let mut key = vec![0; 32];
-            rand::rng().fill_bytes(&mut key);
-            keys.push(key);
+            keys.push(new_signing_key().0);
         }
-        if keys.iter().any(|k| k.len() < 32) {
+        if keys.iter().any(|k| k.len() < KEY_BYTES) {
             return Err(Error::Config(
                 "a signing key is shorter than 32 bytes; make a new one".into(),
             ));
@@ -107,6 +110,15 @@ impl Signer {
 
     /// The claims of a token of ours that is of `kind`, for `user`, and has not expired.
     pub fn open(&self, kind: Kind, token: &[u8], user: &str) -> Result<Claims> {
+        let claims = self.open_any(kind, token)?;
+        if claims.user != user {
+            return Err(Error::Ticket("made for another user".into()));
+        }
+        Ok(claims)
+    }
+
+    /// The same whoever the user is, which the claims tell.
+    pub fn open_any(&self, kind: Kind, token: &[u8]) -> Result<Claims> {
         if token.len() > MAX_TOKEN_BYTES || token.len() <= MAC_BYTES || token[0] != VERSION {
             return Err(Error::Ticket("not one of this server's; run the query again".into()));
         }
@@ -123,14 +135,18 @@ impl Signer {
         if claims.kind != kind as i32 {
             return Err(Error::Ticket("meant for another call".into()));
         }
-        if claims.user != user {
-            return Err(Error::Ticket("made for another user".into()));
-        }
         if claims.expires_us <= self.clock.now_us() {
             return Err(Error::Ticket("expired; run the query again".into()));
         }
         Ok(claims)
     }
+}
+
+/// A key that signs tokens, for a file that replicas share.
+pub fn new_signing_key() -> Secret {
+    let mut key = vec![0; KEY_BYTES];
+    rand::rng().fill_bytes(&mut key);
+    Secret(key)
 }
 
 fn mac(key: &[u8], data: &[u8]) -> Option<Hmac<Sha256>> {

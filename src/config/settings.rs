@@ -188,10 +188,22 @@ pub enum RevisionsSetting {
 #[serde(deny_unknown_fields)]
 pub struct ServeSettings {
     pub flight_addr: String,
-    /// Serve plain text to everyone who reaches an address that is not loopback.
+    /// Serve plain text on an address that is not loopback, where something else encrypts.
     pub insecure: bool,
-    /// Signs tickets, 32 characters or more; several replicas share it. Empty: a random one, good until the server stops.
+    /// Who may log in, as `ticklake user` writes it; empty: `users.toml` in the data folder where it is there, else everyone, on
+    /// loopback only.
+    pub users_file: String,
+    /// PEM files; both empty: no encryption.
+    pub tls_cert: String,
+    pub tls_key: String,
+    /// Authority of client certificates, which name their user; empty: none are asked for.
+    pub tls_client_ca: String,
+    /// How long a log-in lasts.
+    pub login_lifetime: Span,
+    /// Signs tickets and log-ins, 32 characters or more; several replicas share it. Empty: the key file says.
     pub signing_key: String,
+    /// A key a line in hex, the first signs; empty: `server.key` in the data folder, made where it is missing.
+    pub signing_key_file: String,
     /// Memory that all queries together may hold before they spill.
     pub memory: Size,
     /// Disk that spilled data may take.
@@ -207,7 +219,10 @@ pub struct ServeSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuerySettings {
+    /// `HOST:PORT`, or `grpc+tls://HOST:PORT`.
     pub server: String,
+    /// Authority of the server's certificate, PEM.
+    pub tls_ca: String,
     pub token: String,
     pub user: String,
     pub password: String,
@@ -357,7 +372,13 @@ impl Default for ServeSettings {
         Self {
             flight_addr: "127.0.0.1:50051".to_owned(),
             insecure: false,
+            users_file: String::new(),
+            tls_cert: String::new(),
+            tls_key: String::new(),
+            tls_client_ca: String::new(),
+            login_lifetime: Span::seconds(30 * 24 * 3_600),
             signing_key: String::new(),
+            signing_key_file: String::new(),
             memory: Size(1 << 30),
             spill: Size(10 << 30),
             max_running: 8,
@@ -372,6 +393,7 @@ impl Default for QuerySettings {
         let empty = String::new();
         Self {
             server: "127.0.0.1:50051".to_owned(),
+            tls_ca: empty.clone(),
             token: empty.clone(),
             user: empty.clone(),
             password: empty,

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::data_dir::{DataDir, Ports};
 use crate::embedded_broker::{BrokerOptions, EmbeddedBroker};
 use crate::heartbeat::{self, Heartbeat};
-use crate::serve::listen;
+use crate::serve::{listen, with_keys};
 use crate::{jobs, maintenance, options, shutdown};
 
 /// Folder of the embedded broker's log in the data folder.
@@ -34,6 +34,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let signal = shutdown::on_signal()?;
 
     let dir = DataDir::open(&settings.up.data_dir)?;
+    let server_options = with_keys(server_options, &settings)?;
     let listener = listen(&settings.serve.flight_addr).await?;
     let flight = listener.local_addr()?;
     let broker = match settings.kafka.bootstrap_servers.is_empty() {

@@ -7,6 +7,7 @@ What stands still can be read twice: after the session the server, the folder's 
 import adbc_driver_flightsql.dbapi
 import pytest
 
+from guarded import Guarded
 from processes import REPOSITORY, start_up, wait_for
 
 RECORDED_SESSION = REPOSITORY / "tests/fixtures/ws-sessions/binance-usdm.jsonl.zst"
@@ -61,6 +62,16 @@ def market(tmp_path_factory):
         assert up.drain() == 0
     finally:
         up.kill()
+
+
+@pytest.fixture(scope="session")
+def guarded(market, tmp_path_factory):
+    guarded = Guarded(market.folder, tmp_path_factory.mktemp("guarded"))
+    try:
+        yield guarded
+        assert guarded.server.drain() == 0
+    finally:
+        guarded.server.kill()
 
 
 def simulate(data_dir):

@@ -70,9 +70,10 @@ def clean_env(extra=None):
     return own | (extra or {})
 
 
-def run(*arguments, env=None, deadline_s=DEADLINE_S):
+def run(*arguments, env=None, stdin=None, deadline_s=DEADLINE_S):
     """A command that ends by itself: its standard output, as bytes."""
-    done = subprocess.run([BINARY, *arguments], capture_output=True, env=clean_env(env), timeout=deadline_s)
+    given = None if stdin is None else stdin.encode()
+    done = subprocess.run([BINARY, *arguments], input=given, capture_output=True, env=clean_env(env), timeout=deadline_s)
     assert done.returncode == 0, f"{arguments} ended with {done.returncode}: {done.stderr.decode()}"
     return done.stdout
 

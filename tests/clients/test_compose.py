@@ -5,7 +5,9 @@ prefix by a fresh one.
 """
 
 import os
+import pathlib
 import re
+import subprocess
 import uuid
 
 import adbc_driver_flightsql.dbapi
@@ -13,20 +15,24 @@ import deltalake
 import pytest
 import yaml
 
-from processes import REPOSITORY, Role, free_port, run, wait_for
+from processes import BINARY, REPOSITORY, Role, clean_env, free_port, run, wait_for
 
 ROLES = ["produce", "ingest", "run", "serve"]
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
 
 
+LOGIN = COMPOSE["users"]["environment"]
+
+
 @pytest.fixture
-def addresses():
+def addresses(tmp_path):
     """Compose's names -> the test's; fails, and never skips, where the services are missing."""
     return {
         "http://s3:8333": os.environ["TICKLAKE_TEST_S3_ENDPOINT"],
         "kafka:9092": os.environ["TICKLAKE_TEST_KAFKA"],
         "0.0.0.0:50051": f"0.0.0.0:{free_port()}",
         "s3://ticklake/lake": f"s3://ticklake/{uuid.uuid4()}",
+        "/var/lib/ticklake": str(tmp_path),
     }
 
 
@@ -39,6 +45,7 @@ def replaced(text, addresses):
 def test_roles_make_bars_and_drain(tmp_path, addresses):
     roles = {}
     env = {}
+    make_the_user(addresses)
     try:
         for name in ROLES:
             service = COMPOSE[name]
@@ -58,9 +65,20 @@ def test_roles_make_bars_and_drain(tmp_path, addresses):
     every_record_is_in_a_bar(addresses)
 
 
+def make_the_user(addresses):
+    service = COMPOSE["users"]
+    script = replaced(service["command"][0].replace("$$", "$"), addresses)
+    env = clean_env(service["environment"])
+    env["PATH"] = f"{pathlib.Path(BINARY).resolve().parent}:{env['PATH']}"
+    for _ in range(2):
+        subprocess.run([*service["entrypoint"], script], check=True, env=env, timeout=60)
+
+
 def bars_appear(address, roles):
+    login = {"username": LOGIN["TICKLAKE_QUERY__USER"], "password": LOGIN["TICKLAKE_QUERY__PASSWORD"]}
+
     def trades():
-        with adbc_driver_flightsql.dbapi.connect(f"grpc://{address}", autocommit=True) as connection:
+        with adbc_driver_flightsql.dbapi.connect(f"grpc://{address}", login, autocommit=True) as connection:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT sum(trade_count) FROM gold.ohlcv_1m")
                 return cursor.fetchone()[0] or 0

@@ -7,6 +7,7 @@ mod broker;
 mod configuration;
 mod guarantees;
 mod lake;
+mod login;
 mod maintenance;
 #[cfg(feature = "services")]
 mod outages;

@@ -4,6 +4,7 @@
 
 mod catalogs;
 mod fixture;
+mod identity;
 mod newest;
 mod prepared;
 mod refusals;

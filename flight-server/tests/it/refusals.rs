@@ -202,13 +202,29 @@ async fn an_open_address_needs_a_word() {
         ticklake_flight_server::serve(listener, lake.lake.clone(), options, Default::default(), stopped).await
     };
     let refused = serve(ServerOptions::default()).await.unwrap_err().to_string();
-    assert!(refused.contains("--insecure"), "{refused}");
-    serve(ServerOptions {
+    assert!(refused.contains("ticklake user add"), "{refused}");
+    let insecure = ServerOptions {
         insecure: true,
         ..Default::default()
-    })
-    .await
-    .unwrap();
+    };
+    let refused = serve(insecure.clone()).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("ticklake user add"),
+        "insecure waives encryption only: {refused}"
+    );
+    let users = lake.dir.path().join("users.toml");
+    let mut file = ticklake_flight_server::UsersFile::open(&users).unwrap();
+    file.add("alice", "reader", Some("correct horse")).unwrap();
+    let with_users = |options| ServerOptions {
+        users_file: Some(users.clone()),
+        ..options
+    };
+    let refused = serve(with_users(ServerOptions::default()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("--insecure"), "{refused}");
+    serve(with_users(insecure)).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,13 @@
+//! Connections of every face: one acceptor, plain or TLS, that knows who is at the other end.
+//!
+//! Reading order: `tls` loads and follows the certificate files, `certificate` names the user of a client's, `acceptor` hands
+//! connections to a server.
+
+mod certificate;
+
+mod tls;
+
+mod acceptor;
+
+pub use acceptor::accept;
+pub use tls::{Tls, TlsFiles};

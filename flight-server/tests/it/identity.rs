@@ -1,0 +1,331 @@
+//! Log-in over the wire: passwords, bearers, tokens and certificates; what a role may not read is closed at every door.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::sql::{CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTables};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use ticklake_flight_server::{Secret, ServerOptions, TlsFiles, UsersFile};
+use ticklake_sql::Clock;
+use tonic::Code;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::fixture::*;
+
+const PASSWORD: &str = "correct horse";
+
+fn users(dir: &Path, text: &str) -> PathBuf {
+    let path = dir.join("users.toml");
+    if !text.is_empty() {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let mut file = UsersFile::open(&path).unwrap();
+    file.add("alice", "reader", Some(PASSWORD)).unwrap();
+    file.add("root", "admin", Some(PASSWORD)).unwrap();
+    path
+}
+
+fn with_users(path: &Path) -> ServerOptions {
+    ServerOptions {
+        users_file: Some(path.to_owned()),
+        signing_key: Some(Secret(vec![7; 32])),
+        ..Default::default()
+    }
+}
+
+async fn logged_in(server: &TestServer, user: &str) -> Client {
+    let mut client = server.client().await;
+    client.handshake(user, PASSWORD).await.unwrap();
+    client
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_gets_nothing() {
+    let lake = TestLake::with_bars(3).await;
+    let path = users(lake.dir.path(), "");
+    let server = lake.serve(with_users(&path)).await;
+    let mut stranger = server.client().await;
+    let refused = query(&mut stranger, "SELECT 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    let refused = stranger.get_catalogs().await.map_err(status_of).unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let mut raw = FlightServiceClient::new(server.channel().await);
+    let refused = raw.list_flights(arrow_flight::Criteria::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    for (user, password) in [("alice", "wrong"), ("nobody", PASSWORD)] {
+        let mut client = server.client().await;
+        let refused = client.handshake(user, password).await.map_err(status_of).unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+        assert!(!refused.message().contains("exist"), "{refused:?}");
+    }
+    let mut alice = logged_in(&server, "alice").await;
+    assert_eq!(number(&mut alice, "SELECT count(*) FROM gold.ohlcv_1m").await, 9);
+    assert!(server.count("refused_logins") >= 5);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bearers_and_tickets_outlive_the_server_but_not_their_user() {
+    let lake = TestLake::with_bars(3).await;
+    let path = users(lake.dir.path(), "");
+    let server = lake.serve(with_users(&path)).await;
+    let mut alice = logged_in(&server, "alice").await;
+    let info = describe(&mut alice, "SELECT * FROM gold.ohlcv_1m").await.unwrap();
+    let bearer = alice.token().unwrap().clone();
+    server.stop().await;
+
+    let server = lake.serve(with_users(&path)).await;
+    let mut alice = server.client().await;
+    alice.set_token(bearer);
+    assert_eq!(fetch(&mut alice, ticket(&info)).await.unwrap().num_rows(), 9);
+    let mut root = logged_in(&server, "root").await;
+    let foreign = fetch(&mut root, ticket(&info)).await.unwrap_err();
+    assert_eq!(foreign.code(), Code::PermissionDenied, "{foreign:?}");
+    UsersFile::open(&path).unwrap().revoke("alice").unwrap();
+    eventually("the revoke holds", async || {
+        fetch(&mut alice, ticket(&info))
+            .await
+            .is_err_and(|e| e.code() == Code::Unauthenticated)
+    })
+    .await;
+    assert_eq!(number(&mut root, "SELECT 1").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_logs_in_by_itself_and_as_a_password() {
+    let lake = TestLake::empty();
+    let path = users(lake.dir.path(), "");
+    let expires = Clock::system().now() + Duration::from_secs(60);
+    let (id, token) = UsersFile::open(&path).unwrap().create_token("alice", expires).unwrap();
+    let server = lake.serve(with_users(&path)).await;
+    let mut client = server.client().await;
+    client.set_token(token.clone());
+    assert_eq!(number(&mut client, "SELECT 1").await, 1);
+    let mut other = server.client().await;
+    other.handshake("alice", &token).await.unwrap();
+    assert_eq!(number(&mut other, "SELECT 1").await, 1);
+    UsersFile::open(&path).unwrap().revoke_token(&id).unwrap();
+    eventually("the revoke holds", async || {
+        query(&mut client, "SELECT 1").await.is_err()
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_denied_schema_is_closed_at_every_door() {
+    let lake = TestLake::with_bars(3).await;
+    lake.add_trades("BTC-USDT", 0..3).await;
+    let path = users(lake.dir.path(), "[roles.reader]\nschemas = ['gold']\n");
+    let server = lake.serve(with_users(&path)).await;
+    let mut alice = logged_in(&server, "alice").await;
+    let mut root = logged_in(&server, "root").await;
+    assert_eq!(number(&mut root, "SELECT count(*) FROM silver.trades").await, 3);
+
+    for sql in [
+        "SELECT * FROM silver.trades",
+        "SELECT count(*) FROM silver.trades",
+        "EXPLAIN SELECT * FROM silver.trades",
+        "EXPLAIN ANALYZE SELECT * FROM silver.trades",
+        "DESCRIBE silver.trades",
+        "SHOW COLUMNS FROM silver.trades",
+        "WITH t AS (SELECT * FROM silver.trades) SELECT 1 FROM t",
+        "SELECT (SELECT count(*) FROM silver.trades)",
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM ticklake.silver.trades)",
+        "SELECT symbol FROM gold.ohlcv_1m UNION ALL SELECT symbol FROM silver.trades",
+    ] {
+        let refused = query(&mut alice, sql).await.expect_err(sql);
+        assert!(
+            matches!(
+                refused.code(),
+                Code::PermissionDenied | Code::NotFound | Code::InvalidArgument
+            ),
+            "{sql}: {refused:?}"
+        );
+        let refused = alice.prepare(sql.to_owned(), None).await.map(|_| ()).map_err(status_of);
+        assert!(refused.is_err(), "{sql}");
+    }
+    for sql in [
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'silver'",
+        "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'silver'",
+        "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'silver'",
+    ] {
+        assert_eq!(number(&mut alice, sql).await, 0, "{sql}");
+        assert!(number(&mut root, sql).await > 0, "{sql}");
+    }
+    for (client, schemas, tables, keys) in [(&mut alice, 1, 1, 0), (&mut root, 3, 2, 4)] {
+        let info = client.get_db_schemas(CommandGetDbSchemas::default()).await.unwrap();
+        assert_eq!(fetch(client, ticket(&info)).await.unwrap().num_rows(), schemas);
+        let all = CommandGetTables {
+            include_schema: true,
+            ..Default::default()
+        };
+        let info = client.get_tables(all).await.unwrap();
+        assert_eq!(fetch(client, ticket(&info)).await.unwrap().num_rows(), tables);
+        let of_trades = CommandGetPrimaryKeys {
+            table: "trades".into(),
+            ..Default::default()
+        };
+        let info = client.get_primary_keys(of_trades).await.unwrap();
+        assert_eq!(fetch(client, ticket(&info)).await.unwrap().num_rows(), keys);
+    }
+    // A ticket from before the role lost the schema is judged again.
+    let info = describe(&mut root, "SELECT * FROM silver.trades").await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("[roles.admin]\nschemas = ['gold']\n{text}")).unwrap();
+    eventually("the role is read again", async || {
+        fetch(&mut root, ticket(&info))
+            .await
+            .is_err_and(|e| e.code() == Code::PermissionDenied)
+    })
+    .await;
+    server.stop().await;
+}
+
+/// An authority, and the paths of what it signed.
+struct Authority {
+    dir: tempfile::TempDir,
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "Test Authority");
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            issuer: Issuer::new(params, key),
+            pem,
+        }
+    }
+
+    /// Certificate and key for `names`, in PEM.
+    fn sign(&self, names: &[&str], common: &str) -> (String, String) {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common);
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        // Replaced whole, as certificate tools do.
+        let partial = self.dir.path().join("partial");
+        std::fs::write(&partial, text).unwrap();
+        std::fs::rename(&partial, &path).unwrap();
+        path
+    }
+
+    fn files(&self) -> TlsFiles {
+        let (certificate, key) = self.sign(&["localhost"], "server");
+        TlsFiles {
+            certificate: self.write("cert.pem", &certificate),
+            key: self.write("key.pem", &key),
+            client_ca: Some(self.write("ca.pem", &self.pem)),
+        }
+    }
+
+    async fn connect(
+        &self,
+        server: &TestServer,
+        identity: Option<(String, String)>,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.pem))
+            .domain_name("localhost");
+        if let Some((certificate, key)) = identity {
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
+        let endpoint = Endpoint::from_shared(format!("https://localhost:{}", server.addr.port())).unwrap();
+        endpoint.tls_config(tls).unwrap().connect().await
+    }
+}
+
+#[tokio::test]
+async fn tls_carries_passwords_and_certificates_name_users() {
+    let authority = Authority::new();
+    let lake = TestLake::with_bars(3).await;
+    let path = users(lake.dir.path(), "");
+    let options = ServerOptions {
+        tls: Some(authority.files()),
+        ..with_users(&path)
+    };
+    let server = lake.serve(options).await;
+    assert!(
+        Endpoint::from_shared(format!("http://{}", server.addr))
+            .unwrap()
+            .connect()
+            .await
+            .is_err()
+            || query(&mut server.client().await, "SELECT 1").await.is_err()
+    );
+
+    let mut alice = FlightSqlServiceClient::new(authority.connect(&server, None).await.unwrap());
+    assert_eq!(
+        query(&mut alice, "SELECT 1").await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
+    alice.handshake("alice", PASSWORD).await.unwrap();
+    assert_eq!(number(&mut alice, "SELECT count(*) FROM gold.ohlcv_1m").await, 9);
+
+    let certified = authority
+        .connect(&server, Some(authority.sign(&["alice"], "x")))
+        .await
+        .unwrap();
+    assert_eq!(number(&mut FlightSqlServiceClient::new(certified), "SELECT 1").await, 1);
+    let unknown = authority
+        .connect(&server, Some(authority.sign(&["mallory"], "x")))
+        .await
+        .unwrap();
+    let refused = query(&mut FlightSqlServiceClient::new(unknown), "SELECT 1")
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    let foreign = Authority::new().sign(&["alice"], "alice");
+    let refused = match authority.connect(&server, Some(foreign)).await {
+        Ok(channel) => query(&mut FlightSqlServiceClient::new(channel), "SELECT 1")
+            .await
+            .is_err(),
+        Err(_) => true,
+    };
+    assert!(refused, "a certificate of another authority");
+
+    // A stalled handshake holds up nobody.
+    let _stalled = tokio::net::TcpStream::connect(server.addr).await.unwrap();
+    assert_eq!(number(&mut alice, "SELECT 1").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_and_a_bad_one_is_not() {
+    let (authority, next) = (Authority::new(), Authority::new());
+    let lake = TestLake::empty();
+    let path = users(lake.dir.path(), "");
+    let options = ServerOptions {
+        tls: Some(authority.files()),
+        ..with_users(&path)
+    };
+    let server = lake.serve(options).await;
+    authority.connect(&server, None).await.unwrap();
+    authority.write("cert.pem", "nonsense");
+    // Nothing shows that a bad file was seen but that the old one still serves once a good one is taken.
+    let (certificate, key) = next.sign(&["localhost"], "server");
+    assert!(authority.connect(&server, None).await.is_ok());
+    authority.write("key.pem", &key);
+    authority.write("cert.pem", &certificate);
+    eventually("the new certificate", async || {
+        next.connect(&server, None).await.is_ok()
+    })
+    .await;
+    server.stop().await;
+}

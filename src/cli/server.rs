@@ -1,0 +1,177 @@
+//! Flags of the server and of those who ask it: where it listens, who may log in, as whom to ask.
+
+use clap::{Args, Subcommand};
+
+use crate::config::Overrides;
+
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Flight SQL listener; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub flight_addr: Option<String>,
+    /// Who may log in, as `ticklake user` writes it [default: users.toml in the data folder, else everyone on loopback]
+    #[arg(long, value_name = "FILE")]
+    pub users_file: Option<String>,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<String>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<String>,
+    /// Authority of client certificates, which name their user
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<String>,
+    /// Keys that sign tickets and log-ins [default: server.key in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub signing_key_file: Option<String>,
+    /// Serve plain text on an address that is not loopback
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+impl ServerArgs {
+    pub fn put(&self, over: &mut Overrides) {
+        over.flag("serve.flight_addr", "--flight-addr", self.flight_addr.clone());
+        over.flag("serve.users_file", "--users-file", self.users_file.clone());
+        over.flag("serve.tls_cert", "--tls-cert", self.tls_cert.clone());
+        over.flag("serve.tls_key", "--tls-key", self.tls_key.clone());
+        over.flag("serve.tls_client_ca", "--tls-client-ca", self.tls_client_ca.clone());
+        let keys = self.signing_key_file.clone();
+        over.flag("serve.signing_key_file", "--signing-key-file", keys);
+        over.flag("serve.insecure", "--insecure", self.insecure.then_some(true));
+    }
+}
+
+/// Which server, and as whom.
+#[derive(Debug, Args)]
+pub struct ServerLogin {
+    /// Flight SQL server, grpc+tls://HOST:PORT where it encrypts
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: Option<String>,
+    /// Authority of the server's certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<String>,
+    /// Bearer token
+    #[arg(long)]
+    pub token: Option<String>,
+    /// User for basic authentication
+    #[arg(long, requires = "password")]
+    pub user: Option<String>,
+    #[arg(long, requires = "user")]
+    pub password: Option<String>,
+    /// Further gRPC header, may be repeated
+    #[arg(long = "header", value_name = "KEY=VALUE")]
+    pub headers: Vec<String>,
+}
+
+impl ServerLogin {
+    pub fn put(&self, over: &mut Overrides) {
+        over.flag("query.server", "--server", self.server.clone());
+        over.flag("query.tls_ca", "--tls-ca", self.tls_ca.clone());
+        over.flag("query.token", "--token", self.token.clone());
+        over.flag("query.user", "--user", self.user.clone());
+        over.flag("query.password", "--password", self.password.clone());
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct UsersFileArgs {
+    /// The file that the servers read [default: users.toml in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub users_file: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct UserArgs {
+    #[command(subcommand)]
+    pub command: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// A new user, or a new password and role of one; the password is read from stdin
+    Add(UserAddArgs),
+    /// Who may log in, and how
+    List(UsersFileArgs),
+    /// End every log-in, token and certificate of a user
+    Revoke(UserRevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct UserAddArgs {
+    pub name: String,
+    /// reader, admin, or one that the users file defines
+    #[arg(long, default_value = "reader")]
+    pub role: String,
+    /// Tokens and certificates only
+    #[arg(long)]
+    pub no_password: bool,
+    #[command(flatten)]
+    pub file: UsersFileArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct UserRevokeArgs {
+    pub name: String,
+    #[command(flatten)]
+    pub file: UsersFileArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// A new token; it is shown this once
+    Create(TokenCreateArgs),
+    /// Ids, users and ends of the tokens
+    List(UsersFileArgs),
+    /// End a token by its id
+    Revoke(TokenRevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TokenCreateArgs {
+    pub user: String,
+    /// Life of the token
+    #[arg(long, default_value = "90d", value_name = "DURATION")]
+    pub expires_in: String,
+    #[command(flatten)]
+    pub file: UsersFileArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenRevokeArgs {
+    pub id: String,
+    #[command(flatten)]
+    pub file: UsersFileArgs,
+}
+
+impl UserArgs {
+    pub fn put(&self, over: &mut Overrides) {
+        match &self.command {
+            UserCommand::Add(args) => args.file.put(over),
+            UserCommand::List(file) => file.put(over),
+            UserCommand::Revoke(args) => args.file.put(over),
+        }
+    }
+}
+
+impl TokenArgs {
+    pub fn put(&self, over: &mut Overrides) {
+        match &self.command {
+            TokenCommand::Create(args) => args.file.put(over),
+            TokenCommand::List(file) => file.put(over),
+            TokenCommand::Revoke(args) => args.file.put(over),
+        }
+    }
+}
+
+impl UsersFileArgs {
+    fn put(&self, over: &mut Overrides) {
+        over.flag("serve.users_file", "--users-file", self.users_file.clone());
+    }
+}
