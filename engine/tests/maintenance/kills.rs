@@ -78,7 +78,11 @@ async fn refresh_now(lake: &TestLake) {
         ..LakeOptions::default()
     };
     let lake = Lake::open(lake.lake.uri(), options, Clock::system()).unwrap();
-    let mut silver = Silver::open(lake, SilverOptions::default()).await.unwrap();
+    let at_once = SilverOptions {
+        position_interval: Duration::ZERO,
+        ..SilverOptions::default()
+    };
+    let mut silver = Silver::open(lake, at_once).await.unwrap();
     silver.refresh().await.unwrap();
 }
 
