@@ -5,7 +5,8 @@
 //!
 //! The clock is an argument of every stage, so half a second passes when its work is done: 500 simulated trades go to the broker, ingest itself
 //! carries them to bronze in one commit, as the commit age of half a second would, then silver and both golds refresh, as the wake-up on commit
-//! would have them. Checkpoints and log clean-up run on the schedule of `up`, by the same clock. Fewer hours than 24, from one on, are also scaled to a
+//! would have them. Checkpoints, log clean-up, optimize and vacuum run on the
+//! schedule of `up`, by the same clock. Fewer hours than 24, from one on, are also scaled to a
 //! day, and the line says so. Beside the lake there is only the embedded broker's log, which is not measured here: Apache Kafka holds the trades.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

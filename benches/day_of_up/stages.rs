@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ticklake_engine::EngineStatus;
 use ticklake_engine::gold::{Gold, GoldOptions};
-use ticklake_engine::schedule::{self, Every, JobOptions};
+use ticklake_engine::maintenance::{OptimizeOptions, VacuumOptions};
+use ticklake_engine::schedule::{self, Every, JobOptions, Maintain};
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_ingest::bronze::{self, BronzeOptions, BronzeReport, BronzeStatus};
 use ticklake_ingest::feed::sim::instruments::choose;
@@ -21,6 +22,10 @@ use crate::{COMMIT_AGE, MovedClock};
 
 const INTERVALS: [&str; 2] = ["1m", "5m"];
 const CHECKPOINT: &str = "1m";
+const OPTIMIZE: &str = "10m";
+/// Where `up` keeps its own lake.
+const VACUUM: &str = "1h";
+const TIME_TRAVEL: Duration = Duration::from_secs(2 * 3_600);
 /// Longest wait for one commit of ingest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,9 +71,12 @@ impl Stages {
             };
             gold.push(Gold::open(lake.clone(), options).await.unwrap());
         }
-        let checkpoint = JobOptions::checkpoint(Every::parse(CHECKPOINT).unwrap());
-        let engine = Arc::<EngineStatus>::default();
-        let jobs = tokio::spawn(schedule::run(lake.clone(), vec![checkpoint], engine, shutdown.clone()));
+        let jobs = tokio::spawn(schedule::run(
+            lake.clone(),
+            upkeep(),
+            Arc::<EngineStatus>::default(),
+            shutdown.clone(),
+        ));
         Self {
             time: time.clone(),
             trades_per_commit,
@@ -144,6 +152,20 @@ impl Stages {
         self.jobs.await.unwrap().unwrap();
         self.topic.delete();
     }
+}
+
+/// What `up` runs beside the refreshes.
+fn upkeep() -> Vec<JobOptions> {
+    let every = |text| Every::parse(text).unwrap();
+    let vacuum = VacuumOptions {
+        time_travel: TIME_TRAVEL,
+        ..VacuumOptions::default()
+    };
+    vec![
+        JobOptions::checkpoint(every(CHECKPOINT)),
+        JobOptions::maintain(Maintain::Optimize(OptimizeOptions::default()), every(OPTIMIZE)),
+        JobOptions::maintain(Maintain::Vacuum(vacuum), every(VACUUM)),
+    ]
 }
 
 fn ms(began: Instant) -> f64 {
