@@ -55,8 +55,13 @@ async fn append(table: &Table, batches: Vec<RecordBatch>) {
 async fn every_table_reads_back_as_written() {
     let folder = tempfile::tempdir().unwrap();
     let lake = local_lake(&folder);
-    for name in tables::fixed().into_iter().chain([TableName::gold_ohlcv("1m")]) {
-        let table = lake.create_table(&name).await.unwrap();
+    let names: Vec<_> = tables::fixed()
+        .into_iter()
+        .chain(tables::system())
+        .chain([TableName::gold_ohlcv("1m")])
+        .collect();
+    for name in &names {
+        let table = lake.create_table(name).await.unwrap();
         let batches: Vec<_> = (0..3).map(|seed| batch(table.spec(), seed, 50)).collect();
         append(&table, batches[..2].to_vec()).await;
         append(&table, batches[2..].to_vec()).await;
@@ -64,7 +69,7 @@ async fn every_table_reads_back_as_written() {
         let found = query(&table, "SELECT * FROM t").await;
         assert_eq!(sorted_lines(&found), sorted_lines(&expected), "{name}");
     }
-    assert_eq!(lake.tables().await.unwrap().len(), 5);
+    assert_eq!(lake.tables().await.unwrap().len(), names.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
