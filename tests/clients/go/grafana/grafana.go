@@ -7,6 +7,7 @@ package grafana
 import (
 	"context"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -92,7 +93,7 @@ func CheckFrames(t *testing.T, query Client) {
 		t.Errorf("rows of nothing: %+v", none)
 	}
 	tables := query(withHeaders(t), t, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gold' ORDER BY table_name")
-	if len(tables.Texts) != 2 || tables.Texts[0] != "ohlcv_1m" {
+	if !slices.Equal(tables.Texts, []string{"ohlcv_1m", "ohlcv_5m", "ohlcv_revisions"}) {
 		t.Errorf("tables: %v", tables.Texts)
 	}
 }
