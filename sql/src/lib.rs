@@ -28,6 +28,7 @@ pub mod offset_ranges;
 pub mod clock;
 pub mod decimal;
 pub mod error;
+pub mod failpoint;
 
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};

@@ -6,7 +6,6 @@
 
 mod active;
 mod entries;
-mod failpoint;
 pub(crate) mod lineage;
 pub(crate) mod low_water;
 mod replace;

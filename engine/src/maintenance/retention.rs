@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use chrono::{NaiveDate, TimeDelta};
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
-use ticklake_sql::Table;
 use ticklake_sql::commit::{Txn, removal};
+use ticklake_sql::{Table, failpoint};
 
 use super::active::ActiveFiles;
 use super::entries::entries;
-use super::failpoint;
 use super::lineage::first_unread;
 use super::low_water;
 use super::replace::{Change, Replacer};

@@ -41,8 +41,6 @@ mod until_latest;
 
 mod checkpoints;
 
-mod failpoint;
-
 pub use options::{BronzeOptions, OnLostPosition};
 pub use pipeline::{BronzeReport, run};
 pub use status::BronzeStatus;

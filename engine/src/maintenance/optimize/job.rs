@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value, json};
-use ticklake_sql::{ErrorKind, Table};
+use ticklake_sql::{ErrorKind, Table, failpoint};
 
 use super::plan::{Bin, Partition, plan};
 use super::rewrite::{Rewritten, rewrite};
 use super::{OptimizeOptions, OptimizeReport};
 use crate::maintenance::active::ActiveFiles;
-use crate::maintenance::failpoint;
 use crate::maintenance::replace::{Change, Replacer};
 use crate::scan::DataFile;
 use crate::status::chain;

@@ -7,12 +7,11 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use serde_json::{Map, json};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
-use ticklake_sql::{ErrorKind, Table};
+use ticklake_sql::{ErrorKind, Table, failpoint};
 
 use super::window::Window;
 use super::{Doomed, VacuumOptions, VacuumReport, listing, tombstones};
 use crate::error::Step;
-use crate::maintenance::failpoint;
 use crate::{Error, Result};
 
 /// Lost races in a row before the position is left for the next run.

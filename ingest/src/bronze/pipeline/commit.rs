@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use ticklake_sql::commit::{Commit, Committer, Outcome};
 use ticklake_sql::offset_ranges::{self, Gathered};
-use ticklake_sql::{ErrorKind, TableName};
+use ticklake_sql::{ErrorKind, TableName, failpoint};
 use tokio::sync::mpsc::Receiver;
 
 use super::super::dead_letters::{self, with_ingested_at};
-use super::super::failpoint;
 use super::super::positions::{self, Moved, Positions};
 use super::super::status::add;
 use super::ask::{Ask, StartOutcome, StartRecord};
