@@ -59,7 +59,7 @@ fn main() {
 
 async fn bench(dir: &Path, rows: u64, runs: u64) {
     let silver = silver(dir, rows).await;
-    let adds = silver.files(None).await.unwrap();
+    let adds = silver.files(None).await.unwrap().1;
     let bytes: i64 = adds.iter().map(|add| add.size).sum();
     let files: Vec<Arc<DataFile>> = adds
         .into_iter()

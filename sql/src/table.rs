@@ -59,15 +59,17 @@ impl Table {
         Ok(table)
     }
 
-    /// The active data files at `version`, or the newest, with statistics and tags as they stand in the log. Costs what [`Self::load`] does.
-    pub async fn files(&self, version: Option<u64>) -> Result<Vec<Add>> {
+    /// The active data files at `version`, or the newest, and which that is; statistics and tags as they stand in the log. Costs what
+    /// [`Self::load`] does.
+    pub async fn files(&self, version: Option<u64>) -> Result<(u64, Vec<Add>)> {
         let loaded = self.load(version).await?;
         let snapshot = loaded
             .snapshot()
             .map_err(|e| delta_error("cannot read the state", self.name(), e))?;
         // The one public way to the tags of a file.
         #[allow(deprecated)]
-        Ok(snapshot.log_data().iter().map(|file| file.add_action()).collect())
+        let adds = snapshot.log_data().iter().map(|file| file.add_action()).collect();
+        Ok((snapshot.version(), adds))
     }
 
     /// Newest version, probing upwards from `from` (a version known to exist) without a listing.

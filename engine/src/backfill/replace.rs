@@ -87,7 +87,8 @@ struct Found {
 
 async fn find(table: &Table, version: u64, topic: &str) -> Result<Found> {
     let mut found = Found::default();
-    for add in table.files(Some(version)).await.step("load the files of a table")? {
+    let (_, adds) = table.files(Some(version)).await.step("load the files of a table")?;
+    for add in adds {
         if may_hold(&add, topic) {
             take(table, &add, topic, &mut found).await?;
         }

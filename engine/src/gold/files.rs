@@ -20,7 +20,8 @@ impl Files {
     /// The files at `version`.
     pub async fn load(table: &Table, version: u64) -> Result<Self> {
         let mut files = Self::default();
-        for add in table.files(Some(version)).await.step("load the files of a table")? {
+        let (_, adds) = table.files(Some(version)).await.step("load the files of a table")?;
+        for add in adds {
             files.add(add, table.spec());
         }
         Ok(files)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use deltalake::kernel::Add;
 use ticklake_sql::log::LogEntry;
 use ticklake_sql::{Table, log};
 
@@ -20,19 +21,12 @@ pub struct ActiveFiles {
 impl ActiveFiles {
     /// The files at the newest version.
     pub async fn load(table: &Table) -> Result<Self> {
-        let loaded = table.load(None).await.step("load the files of a table")?;
-        let state = loaded.snapshot().map_err(|source| unreadable(table, source))?;
-        let mut by_path = HashMap::new();
-        for file in state.log_data().iter() {
-            // The one public way to the statistics and tags of a file as they stand in the log.
-            #[allow(deprecated)]
-            let add = file.add_action();
-            by_path.insert(add.path.clone(), Arc::new(DataFile::new(add, table.spec())));
-        }
+        let (version, adds) = table.files(None).await.step("load the files of a table")?;
+        let file = |add: Add| (add.path.clone(), Arc::new(DataFile::new(add, table.spec())));
         Ok(Self {
             table: table.clone(),
-            by_path,
-            version: state.version(),
+            by_path: adds.into_iter().map(file).collect(),
+            version,
         })
     }
 

@@ -113,7 +113,7 @@ impl Output {
 
     async fn load(&mut self) -> Result<()> {
         let version = self.committer.version();
-        let files = self
+        let (_, files) = self
             .table
             .files(Some(version))
             .await

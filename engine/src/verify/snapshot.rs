@@ -107,18 +107,6 @@ pub fn rows(add: &Add) -> Option<u64> {
 }
 
 async fn adds(table: &Table, version: u64) -> Result<Vec<Add>> {
-    let step = "load the files of a table";
-    let loaded = table.load(Some(version)).await.step(step)?;
-    let state = loaded.snapshot().map_err(|source| Error::Sql {
-        step,
-        source: Box::new(ticklake_sql::Error::Delta {
-            what: "read the snapshot",
-            table: table.name().clone(),
-            source: Box::new(source),
-        }),
-    })?;
-    // The one public way to the statistics and the tags of a file as they stand in the log.
-    #[allow(deprecated)]
-    let adds = state.log_data().iter().map(|file| file.add_action()).collect();
+    let (_, adds) = table.files(Some(version)).await.step("load the files of a table")?;
     Ok(adds)
 }

@@ -21,7 +21,7 @@ use ticklake_sql::{Lake, Table, TableName};
 use super::columns::ChunkBuilder;
 use super::dead_letters::with_ingested_at;
 use super::record_chunk::RecordChunk;
-use super::rows_of::{file_rows, files};
+use super::rows_of::file_rows;
 use crate::error::{Error, Result};
 
 /// Error class of a dropped dead letter.
@@ -58,11 +58,11 @@ pub async fn rework(lake: &Lake, selection: &Selection, how: Rework) -> Result<R
     let letters = lake.table(&TableName::bronze_dead_letters()).await?;
     let trades = lake.create_table(&TableName::bronze_trades()).await?;
     let mut reworked = Reworked::default();
-    let paths: Vec<String> = files(&letters).await?.1.into_iter().map(|add| add.path).collect();
+    let paths: Vec<String> = letters.files(None).await?.1.into_iter().map(|add| add.path).collect();
     for path in paths {
         let mut attempts = 0;
         loop {
-            let (version, active) = files(&letters).await?;
+            let (version, active) = letters.files(None).await?;
             let Some(add) = active.into_iter().find(|add| add.path == path) else {
                 break;
             };
@@ -218,7 +218,7 @@ async fn enter(trades: &Table, of: &Add, decoded: Vec<RecordBatch>, moved: &Hash
 /// Those of `wanted` that the table holds, out of the files that may hold them.
 async fn held(trades: &Table, wanted: &HashSet<Coordinates>) -> Result<HashSet<Coordinates>> {
     let mut held = HashSet::new();
-    for add in files(trades).await?.1 {
+    for add in trades.files(None).await?.1 {
         let may_hold = offset_ranges::read(&add).is_none_or(|ranges| {
             let within = |range: &OffsetRange, (_, partition, offset): &Coordinates| {
                 range.partition == *partition && (range.from..range.to).contains(offset)

@@ -14,17 +14,6 @@ use ticklake_sql::Table;
 use super::rework::together;
 use crate::error::{Error, Result};
 
-/// The newest version and its files.
-pub async fn files(table: &Table) -> Result<(u64, Vec<Add>)> {
-    let loaded = table.load(None).await?;
-    let failed = |error: deltalake::DeltaTableError| Error::Internal(format!("the files of {}: {error}", table.name()));
-    let state = loaded.snapshot().map_err(failed)?;
-    // The one public way to the tags of a file.
-    #[allow(deprecated)]
-    let adds = state.log_data().iter().map(|file| file.add_action()).collect();
-    Ok((state.version(), adds))
-}
-
 /// The rows of one file in the table's file schema.
 pub async fn file_rows(table: &Table, add: &Add) -> Result<RecordBatch> {
     let failed = |why: String| Error::Internal(format!("cannot read {} of {}: {why}", add.path, table.name()));

@@ -142,7 +142,7 @@ async fn two_instances_on_one_table_do_the_work_once() {
 
 async fn adds(lake: &TestLake, name: &TableName) -> Vec<Add> {
     let table = lake.lake.table(name).await.unwrap();
-    table.files(None).await.unwrap()
+    table.files(None).await.unwrap().1
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn with_letters(lake: &Lake) -> Table {
 async fn offsets(lake: &Lake, name: &TableName) -> (Vec<OffsetRange>, Vec<(i64, String)>) {
     let table = lake.table(name).await.unwrap();
     let (mut tags, mut offsets) = (Vec::new(), Vec::new());
-    for add in files(&table).await.unwrap().1 {
+    for add in table.files(None).await.unwrap().1 {
         tags.extend(offset_ranges::read(&add).unwrap());
         let rows = file_rows(&table, &add).await.unwrap();
         let class = |row| {
@@ -88,7 +88,7 @@ async fn what_decodes_now_moves_once() {
     let folder = tempfile::tempdir().unwrap();
     let lake = lake(&folder).await;
     let letters = with_letters(&lake).await;
-    let before = files(&letters).await.unwrap().1;
+    let before = letters.files(None).await.unwrap().1;
     let done = rework(&lake, &Selection::default(), Rework::Retry).await.unwrap();
     assert_eq!(done, Reworked { selected: 3, done: 1 });
     let (tags, rows) = offsets(&lake, &TableName::bronze_trades()).await;
@@ -102,7 +102,7 @@ async fn what_decodes_now_moves_once() {
 
     // Killed between the two commits: the file with the record is back.
     let mut committer = Committer::open(&letters).await.unwrap();
-    let now = files(&letters).await.unwrap().1;
+    let now = letters.files(None).await.unwrap().1;
     let commit = Commit {
         operation: "TEST".into(),
         txns: vec![next(&committer, "ticklake/bronze.dead_letters/writer".into())],
@@ -143,7 +143,7 @@ async fn a_dropped_letter_keeps_its_coordinates_alone() {
         .map(|(offset, class)| (offset, class.to_owned()))
         .into();
     assert_eq!(rows, expected);
-    let add = &files(&letters).await.unwrap().1[0];
+    let add = &letters.files(None).await.unwrap().1[0];
     let rows = file_rows(&letters, add).await.unwrap();
     assert_eq!(binary(&rows, "payload").unwrap().null_count(), 1);
     assert_eq!(

@@ -213,7 +213,7 @@ pub async fn held(lake: &Lake, name: &TableName) -> Held {
     let table = lake.table(name).await.unwrap();
     let store = table.log_store().object_store(None);
     let mut held = Held::default();
-    for add in table.files(None).await.unwrap() {
+    for add in table.files(None).await.unwrap().1 {
         let bytes = store
             .get(&add.path.as_str().into())
             .await
