@@ -171,7 +171,7 @@ mod tests {
     const MEGABYTE: usize = 1 << 20;
 
     fn refusal(sql: &str) -> String {
-        parse(sql, MEGABYTE).map(|_| ()).unwrap_err().to_string()
+        parse(sql, MEGABYTE, "gold").map(|_| ()).unwrap_err().to_string()
     }
 
     #[test]
@@ -184,8 +184,8 @@ mod tests {
         }
         assert!(refusal(&format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(50_000))).contains("operators"));
         let list = format!("SELECT 1 IN ({})", vec!["1"; 100_000].join(","));
-        parse(&list, MEGABYTE).unwrap();
-        parse(&format!("SELECT 1{}", " + 1".repeat(3_000)), MEGABYTE).unwrap();
+        parse(&list, MEGABYTE, "gold").unwrap();
+        parse(&format!("SELECT 1{}", " + 1".repeat(3_000)), MEGABYTE, "gold").unwrap();
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         for i in 0..12 {
             nested = format!("WITH c{i} AS ({nested}) SELECT * FROM c{i}");
         }
-        parse(&nested, MEGABYTE).unwrap();
+        parse(&nested, MEGABYTE, "gold").unwrap();
         let many = (0..2_000)
             .map(|i| format!("gold.a t{i}"))
             .collect::<Vec<_>>()

@@ -6,29 +6,42 @@ use std::time::Duration;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Peer};
 use crate::profile::Profile;
+use crate::session::{self, Session};
+
+/// Of the user agent, in the log.
+const MAX_AGENT_CHARS: usize = 100;
 
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub identity: Identity,
     /// The connection's other end.
     pub peer: Option<SocketAddr>,
+    /// What the client calls itself.
+    pub agent: String,
+    pub session: Session,
     pub profile: Profile,
     /// The client's own deadline, which tonic applies to the response but not to its stream.
     pub timeout: Option<Duration>,
 }
 
 impl Caller {
-    /// Identified by the layer before every RPC; what did not pass it is nobody's.
-    pub fn of<T>(request: &Request<T>) -> Result<Self> {
+    pub fn of<T>(engine: &Engine, request: &Request<T>) -> Result<Self> {
+        let headers = request.metadata();
         let identity = request.extensions().get::<Identity>().cloned();
+        let identity = identity.ok_or_else(|| Error::Unauthenticated("log in first".into()))?;
+        let session = session::of_call(engine, headers, &identity.user)?;
+        let agent = headers.get("user-agent").and_then(|value| value.to_str().ok());
         Ok(Self {
-            identity: identity.ok_or_else(|| Error::Unauthenticated("log in first".into()))?,
             peer: request.extensions().get::<Peer>().and_then(|peer| peer.addr),
-            profile: Profile::from_headers(request.metadata())?,
-            timeout: timeout(request.metadata()),
+            agent: agent.unwrap_or_default().chars().take(MAX_AGENT_CHARS).collect(),
+            profile: Profile::of_call(headers, &session)?,
+            timeout: [timeout(headers), session.timeout()].into_iter().flatten().min(),
+            session,
+            identity,
         })
     }
 

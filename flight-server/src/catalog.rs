@@ -34,8 +34,8 @@ pub fn catalogs(query: CommandGetCatalogs) -> Result<RecordBatch> {
     builder.build().map_err(internal)
 }
 
-pub fn schemas(query: CommandGetDbSchemas, request: &Request<Ticket>) -> Result<RecordBatch> {
-    let identity = Caller::of(request)?.identity;
+pub fn schemas(service: &Service, query: CommandGetDbSchemas, request: &Request<Ticket>) -> Result<RecordBatch> {
+    let identity = Caller::of(&service.engine, request)?.identity;
     list_schemas(query, SCHEMAS.into_iter().filter(|schema| identity.may_read(schema)))
 }
 
@@ -59,7 +59,7 @@ fn internal(error: FlightError) -> Error {
 }
 
 pub async fn tables(service: &Service, query: CommandGetTables, request: &Request<Ticket>) -> Result<RecordBatch> {
-    let caller = Caller::of(request)?;
+    let caller = Caller::of(&service.engine, request)?;
     let specs: Vec<_> = service
         .engine
         .snapshots

@@ -129,7 +129,7 @@ mod tests {
             "SELECT * FROM gold.a SETTINGS max_threads = 1",
             "WITH x AS (SELECT * FROM gold.a PREWHERE open > 1) SELECT * FROM x",
         ] {
-            let refused = parse(sql, 10_000).map(|_| ()).expect_err(sql);
+            let refused = parse(sql, 10_000, "gold").map(|_| ()).expect_err(sql);
             assert!(
                 matches!(refused, Error::Unsupported(_) | Error::Syntax(_)),
                 "{sql}: {refused}"
@@ -139,7 +139,7 @@ mod tests {
             "SELECT * FROM gold.a FOR SYSTEM_TIME AS OF '2020-01-01'",
             "SELECT * FROM gold.a VERSION AS OF 3",
         ] {
-            assert!(parse(sql, 10_000).is_err(), "{sql}");
+            assert!(parse(sql, 10_000, "gold").is_err(), "{sql}");
         }
     }
 
@@ -151,7 +151,7 @@ mod tests {
             "SELECT * EXCLUDE (open) FROM gold.a AS x (b, c)",
             "SELECT * FROM gold.a QUALIFY row_number() OVER (ORDER BY open) = 1",
         ] {
-            parse(sql, 10_000).unwrap_or_else(|e| panic!("{sql}: {e}"));
+            parse(sql, 10_000, "gold").unwrap_or_else(|e| panic!("{sql}: {e}"));
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Queries run on a runtime of their own: a query that computes for long must not keep the network from answering.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,61 +12,82 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::admission::{Admission, Bounds, Slot};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::limits::{Admission, runtime_env};
+use crate::limits::runtime_env;
+use crate::memory::QueryMemory;
 use crate::options::ServerOptions;
 use crate::output;
-use crate::plan::{self, Parsed};
+use crate::plan::Parsed;
 use crate::plan_cache::PlanCache;
+use crate::planned::Planned;
 use crate::profile::Profile;
-use crate::runs::{Runs, optimized};
+use crate::queries::{Queries, Running};
+use crate::runs::Runs;
 use crate::scan::STORE_URL;
-use crate::schemas::{CATALOG, Catalogs, DEFAULT_SCHEMA, PinnedCatalog};
+use crate::schemas::{CATALOG, Catalogs, DEFAULT_SCHEMA};
+use crate::session::{Session, UTC};
 use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
 use crate::stream::{self, Frames};
 use crate::ticket::{Claims, Kind, Signer, fingerprint};
-use crate::version::TableVersion;
 use crate::yielding::YieldingJoins;
 
+/// A statement that reads only what is known of tables neither waits for those that read rows, nor gets round their limits.
+const METADATA_LANE: Bounds = Bounds {
+    running: 4,
+    waiting: 64,
+    running_per_user: 4,
+    waiting_per_user: 32,
+};
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+const METADATA_ROWS: u64 = 100_000;
+const METADATA_BYTES: usize = 32 << 20;
+/// No clock counts further than this.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+fn lane(options: &ServerOptions) -> Bounds {
+    // Without users everyone has the one name, which says nothing of who they are.
+    let bound = |per_user: usize, all: usize| match options.users_file {
+        Some(_) => per_user.min(all),
+        None => all,
+    };
+    Bounds {
+        running: options.max_running,
+        waiting: options.max_queued,
+        running_per_user: bound(options.max_running_per_user, options.max_running),
+        waiting_per_user: bound(options.max_queued_per_user, options.max_queued),
+    }
+}
+
 pub struct Engine {
-    template: SessionState,
+    pub(crate) template: SessionState,
     pub snapshots: Snapshots,
     pub signer: Signer,
     pub status: Arc<ServerStatus>,
     pub options: ServerOptions,
-    admission: Admission,
-    plans: PlanCache,
+    /// Of statements that read rows, and of those that read only what is known of tables.
+    admission: Arc<Admission>,
+    metadata: Arc<Admission>,
+    pub statements: Arc<Queries>,
+    pub(crate) plans: PlanCache,
     queries: Handle,
-    running: Mutex<HashMap<String, Running>>,
     shutdown: CancellationToken,
 }
 
-/// A query that runs here.
-struct Running {
-    user: Arc<str>,
-    cancel: CancellationToken,
-}
-
-/// A statement planned against pinned versions; parameters still open.
-#[derive(Debug)]
-pub struct Planned {
-    pub parsed: Arc<Parsed>,
-    pub state: SessionState,
-    pub plan: LogicalPlan,
-    /// Where it is the same at every execution.
-    pub optimized: Option<LogicalPlan>,
-    pub parameter_types: Vec<Option<DataType>>,
-    pub versions: BTreeMap<String, u64>,
-    committed_ms: BTreeMap<String, i64>,
+/// A statement's place among those that run.
+struct Turn {
+    slot: Slot,
+    limit: Duration,
+    max_rows: u64,
+    max_memory: usize,
 }
 
 /// What CreatePreparedStatement tells about a statement.
@@ -99,14 +120,15 @@ impl Engine {
         let threads = queries.metrics().num_workers();
         Ok(Self {
             template: template(runtime, threads)?,
-            admission: Admission::new(&options, status.clone()),
+            admission: Admission::new(lane(&options), status.clone()),
+            metadata: Admission::new(METADATA_LANE, status.clone()),
+            statements: Arc::new(Queries::new(snapshots.lake().clock().clone(), options.redact_sql)),
             snapshots,
             signer,
             status,
             options,
             plans: PlanCache::default(),
             queries,
-            running: Mutex::default(),
             shutdown,
         })
     }
@@ -119,91 +141,68 @@ impl Engine {
             .map_err(|e| Error::Internal(format!("planning ended: {e}")))?
     }
 
-    /// Parses and plans `sql` against `versions`, or the newest ones where none are given, as `identity` may read.
-    async fn plan(
-        &self,
-        sql: &str,
-        identity: &Identity,
-        versions: Option<BTreeMap<String, u64>>,
-    ) -> Result<Arc<Planned>> {
-        let parsed = match self.plans.parsed(sql) {
-            Some(parsed) => parsed,
-            None => Arc::new(plan::parse(sql, self.options.max_statement_bytes)?),
-        };
-        for table in &parsed.tables {
-            identity.check_schema(table.schema())?;
-        }
-        let (pinned, missing) = self.pin(&parsed, versions).await?;
-        let versions: BTreeMap<_, _> = pinned.iter().map(|v| (v.name().to_string(), v.version())).collect();
-        // A list of tables is not pinned by any version: it is planned anew.
-        let cacheable = !parsed.lists_tables && missing.is_empty();
-        if cacheable && let Some(planned) = self.plans.get(&parsed.sql, &versions) {
-            return Ok(planned);
-        }
-        let committed_ms = pinned
-            .iter()
-            .filter_map(|v| Some((v.name().to_string(), v.committed_ms()?)))
-            .collect();
-        let mut tables = if parsed.lists_tables {
-            self.snapshots.all().await?
-        } else {
-            Vec::new()
-        };
-        tables.retain(|table| identity.may_read(table.name().schema()));
-        let state = self.session(identity, tables.into_iter().chain(pinned));
-        let plan = plan::plan(&state, &parsed, &missing).await?;
-        let parameter_types = plan::parameter_types(&plan, parsed.parameters)?;
-        let optimized = if cacheable { optimized(&state, &plan) } else { None };
-        let planned = Arc::new(Planned {
-            parsed,
-            state,
-            optimized,
-            plan,
-            parameter_types,
-            versions,
-            committed_ms,
+    /// Plans in its turn: planning is query work, and is bounded like it.
+    async fn in_turn<T, F>(
+        self: &Arc<Self>,
+        sql: String,
+        session: Session,
+        caller: &Caller,
+        work: impl FnOnce(Arc<Parsed>) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (deadline, limit) = self.deadline(caller, &session);
+        let (engine, text, user) = (self.clone(), sql.clone(), caller.identity.user.clone());
+        let planned = self.compute(async move {
+            let parsed = engine.parse(&text, &session)?;
+            let _turn = engine.turn(&parsed, &user, deadline).await?;
+            work(parsed).await
         });
-        if cacheable {
-            self.plans.put(planned.clone());
+        let outcome = match tokio::time::timeout_at(deadline.into(), planned).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::Deadline(limit)),
+        };
+        if let Err(error) = &outcome {
+            self.statements.refused(&sql, caller, error);
         }
-        Ok(planned)
+        outcome
     }
 
-    /// The versions that the statement's tables are read at, and the names of those that do not exist.
-    async fn pin(
-        &self,
-        parsed: &Parsed,
-        versions: Option<BTreeMap<String, u64>>,
-    ) -> Result<(Vec<Arc<TableVersion>>, Vec<String>)> {
-        let mut missing = parsed.others.clone();
-        let mut pinned = Vec::new();
-        for name in &parsed.tables {
-            let wanted = versions.as_ref().and_then(|v| v.get(&name.to_string()).copied());
-            let found = match wanted {
-                Some(version) => self.snapshots.at(name, version).await,
-                None => self.snapshots.newest(name).await,
-            };
-            match found {
-                Ok(version) => pinned.push(version),
-                Err(Error::NotFound(_)) if wanted.is_none() => missing.push(name.to_string()),
-                Err(error) => return Err(error),
-            }
+    /// A slot in the lane that the statement belongs to, and what it may take there.
+    async fn turn(&self, parsed: &Parsed, user: &Arc<str>, deadline: Instant) -> Result<Turn> {
+        if parsed.is_metadata() {
+            let soon = deadline.min(Instant::now() + METADATA_TIMEOUT);
+            return Ok(Turn {
+                slot: self.metadata.enter(user, soon).await?,
+                limit: METADATA_TIMEOUT,
+                max_rows: METADATA_ROWS,
+                max_memory: METADATA_BYTES,
+            });
         }
-        Ok((pinned, missing))
+        Ok(Turn {
+            slot: self.admission.enter(user, deadline).await?,
+            limit: LONGEST,
+            max_rows: self.options.max_rows,
+            max_memory: usize::MAX,
+        })
     }
 
-    /// What a statement is planned with: only the tables that it may see are there.
-    fn session(&self, identity: &Identity, tables: impl IntoIterator<Item = Arc<TableVersion>>) -> SessionState {
-        let mut state = self.template.clone();
-        let catalog = PinnedCatalog::new(|schema| identity.may_read(schema), tables);
-        state.register_catalog_list(Arc::new(Catalogs(Arc::new(catalog))));
-        state
+    /// The least of the client's, the session's and the server's limit, from now.
+    fn deadline(&self, caller: &Caller, session: &Session) -> (Instant, Duration) {
+        let asked = [caller.timeout, session.timeout()].into_iter().flatten().min();
+        let limit = asked
+            .unwrap_or(Duration::MAX)
+            .min(self.options.query_timeout)
+            .min(LONGEST);
+        (Instant::now() + limit, limit)
     }
 
     pub async fn prepare(self: &Arc<Self>, sql: String, caller: Caller) -> Result<Prepared> {
-        let engine = self.clone();
-        self.compute(async move {
-            let planned = engine.plan(&sql, &caller.identity, None).await?;
+        let (engine, who) = (self.clone(), caller.clone());
+        self.in_turn(sql, caller.session.clone(), &who, move |parsed| async move {
+            let planned = engine.plan(parsed, &caller.session, &caller.identity, None).await?;
             Ok(Prepared {
                 sql: planned.parsed.sql.clone(),
                 schema: output::schema(planned.plan.schema().as_arrow(), caller.profile),
@@ -215,9 +214,10 @@ impl Engine {
 
     /// Plans `claims` (SQL and bound values) and seals the ticket that runs it.
     pub async fn describe(self: &Arc<Self>, mut claims: Claims, caller: Caller) -> Result<Described> {
-        let engine = self.clone();
-        self.compute(async move {
-            let planned = engine.plan(&claims.sql, &caller.identity, None).await?;
+        let (engine, who) = (self.clone(), caller.clone());
+        let session = claims.session.clone().unwrap_or_default();
+        self.in_turn(claims.sql.clone(), session.clone(), &who, move |parsed| async move {
+            let planned = engine.plan(parsed, &session, &caller.identity, None).await?;
             let (_, schema) = Runs::new(planned.clone(), claims.parameters.as_deref())?;
             let schema = output::schema(&schema, caller.profile);
             claims.query_id = uuid::Uuid::new_v4().to_string();
@@ -237,30 +237,69 @@ impl Engine {
     }
 
     fn app_metadata(&self, query_id: &str, planned: &Planned) -> Bytes {
-        let now_ms = self.snapshots.lake().clock().now_us() / 1_000;
-        let age_ms: BTreeMap<_, _> = planned
-            .committed_ms
-            .iter()
-            .map(|(n, ms)| (n, (now_ms - ms).max(0)))
-            .collect();
-        serde_json::json!({ "query_id": query_id, "versions": planned.versions, "age_ms": age_ms })
+        serde_json::json!({ "query_id": query_id, "versions": planned.versions, "age_ms": self.age_ms(planned) })
             .to_string()
             .into()
     }
 
+    /// Table -> milliseconds since its pinned commit.
+    fn age_ms<'a>(&self, planned: &'a Planned) -> BTreeMap<&'a String, i64> {
+        let now_ms = self.snapshots.lake().clock().now_us() / 1_000;
+        let committed = planned.committed_ms.iter();
+        committed.map(|(name, ms)| (name, (now_ms - ms).max(0))).collect()
+    }
+
     /// Runs what a ticket says. Waits for a slot, then returns frames as they come.
     pub async fn run(self: &Arc<Self>, claims: Claims, caller: Caller) -> Result<Frames> {
-        let limit = caller.timeout.unwrap_or(Duration::MAX).min(self.options.query_timeout);
-        let deadline = Instant::now() + limit;
-        let profile = Profile::from_code(claims.profile)?;
+        let session = claims.session.clone().unwrap_or_default();
+        let (deadline, limit) = self.deadline(&caller, &session);
         self.status.query_started();
-        let slot = self.admission.enter(deadline).await?;
-        let engine = self.clone();
-        self.compute(async move {
-            let planned = engine
-                .plan(&claims.sql, &caller.identity, Some(claims.versions))
-                .await?;
+        let cancel = self.shutdown.child_token();
+        let id = claims.query_id.clone();
+        let mut running = self.statements.begin(id, &claims.sql, &caller, cancel);
+        match self.start(claims, &session, &caller, &running, deadline).await {
+            Ok((query, versions, age_ms)) => {
+                let lane = query.limit;
+                let run = stream::Run {
+                    engine: self.clone(),
+                    query,
+                    running,
+                    deadline: deadline.min(Instant::now() + lane),
+                    limit: limit.min(lane),
+                };
+                Ok(Frames {
+                    stream: stream::start(run, &self.queries),
+                    versions,
+                    age_ms,
+                })
+            }
+            Err(error) => {
+                running.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(
+        self: &Arc<Self>,
+        claims: Claims,
+        session: &Session,
+        caller: &Caller,
+        running: &Running,
+        deadline: Instant,
+    ) -> Result<(stream::Query, String, String)> {
+        let profile = Profile::from_code(claims.profile)?;
+        let (engine, session, identity) = (self.clone(), session.clone(), caller.identity.clone());
+        let statement = running.query.clone();
+        let cancel = statement.cancel.clone();
+        let started = self.compute(async move {
+            let parsed = engine.parse(&claims.sql, &session)?;
+            let turn = engine.turn(&parsed, &identity.user, deadline).await?;
+            statement.planning();
+            let planned = engine.plan(parsed, &session, &identity, Some(claims.versions)).await?;
             let versions = serde_json::json!(planned.versions).to_string();
+            let age_ms = serde_json::json!(engine.age_ms(&planned)).to_string();
+            statement.running(planned.versions.clone());
             let (runs, schema) = Runs::new(planned, claims.parameters.as_deref())?;
             let schema = output::schema(&schema, profile);
             if fingerprint(&schema) != claims.schema_fingerprint {
@@ -268,43 +307,33 @@ impl Engine {
                     "the result has another schema by now; run the query again".into(),
                 ));
             }
-            let cancel = engine.shutdown.child_token();
-            engine.running.lock().unwrap_or_else(PoisonError::into_inner).insert(
-                claims.query_id.clone(),
-                Running {
-                    user: caller.identity.user.clone(),
-                    cancel: cancel.clone(),
-                },
+            let shared = engine.template.runtime_env();
+            let pool = QueryMemory::new(
+                shared.memory_pool.clone(),
+                turn.max_memory,
+                statement.clone(),
+                turn.slot,
             );
+            let mut runtime = shared.as_ref().clone();
+            runtime.memory_pool = Arc::new(pool);
             let query = stream::Query {
-                query_id: claims.query_id,
-                runs,
+                runs: runs.within(Arc::new(runtime), statement.cancel.clone()),
                 schema,
-                slot,
-                deadline,
-                limit,
-                max_rows: engine.options.max_rows,
-                cancel,
-                engine: engine.clone(),
+                limit: turn.limit,
+                max_rows: turn.max_rows,
+                max_bytes: engine.options.max_bytes,
             };
-            Ok(stream::start(query, &engine.queries, versions))
-        })
-        .await
-    }
-
-    pub(crate) fn finished(&self, query_id: &str) {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(query_id);
+            Ok((query, versions, age_ms))
+        });
+        tokio::select! {
+            () = cancel.cancelled() => Err(Error::Cancelled),
+            started = started => started,
+        }
     }
 
     /// Stops a query that runs here, for its owner or an admin; false where there is none of that id.
     pub fn cancel(&self, query_id: &str, identity: &Identity) -> bool {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = running.get(query_id);
-        let theirs = found.filter(|query| identity.admin || query.user == identity.user);
-        theirs.map(|query| query.cancel.cancel()).is_some()
+        self.statements.cancel(query_id, identity)
     }
 
     /// Counts and logs an error on its way to the client.
@@ -323,7 +352,7 @@ fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> Result<SessionState> {
         .with_create_default_catalog_and_schema(false)
         .with_target_partitions(threads.max(1));
     let options = config.options_mut();
-    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.time_zone = Some(UTC.to_owned());
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
     options.execution.parquet.schema_force_view_types = false;

@@ -81,6 +81,11 @@ impl Error {
         }
     }
 
+    /// As the audit line and `system.queries` name it.
+    pub fn code_name(&self) -> String {
+        format!("{:?}", self.code())
+    }
+
     fn code(&self) -> Code {
         match self {
             Error::Syntax(_) | Error::Plan(_) | Error::Execution(_) | Error::Parameter(_) | Error::Request(_) => {
@@ -192,6 +197,7 @@ impl CarriedError {
             Code::Unavailable => Error::Store(self.message.clone()),
             Code::ResourceExhausted => Error::Limit(self.message.clone()),
             Code::InvalidArgument => Error::Request(self.message.clone()),
+            Code::Cancelled => Error::Cancelled,
             _ => Error::Internal(self.message.clone()),
         }
     }

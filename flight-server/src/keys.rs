@@ -65,7 +65,7 @@ pub async fn primary(
     query: CommandGetPrimaryKeys,
     request: &Request<Ticket>,
 ) -> Result<RecordBatch> {
-    let identity = Caller::of(request)?.identity;
+    let identity = Caller::of(&service.engine, request)?.identity;
     let tables = service.engine.snapshots.all().await?;
     let names = tables.iter().map(|t| t.name());
     primary_of(&query, names.filter(|name| identity.may_read(name.schema())))

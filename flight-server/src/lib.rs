@@ -1,7 +1,7 @@
 //! SQL faces over the lake, read-only: Arrow Flight SQL. One query path behind every face.
 //!
-//! Reading order: `server` accepts over `transport`, and `identity` says who calls; `wire` and `service` dispatch to one file per RPC family (`statement`, `prepared`,
-//! `catalog`, `keys`, `info`, `xdbc`, `session`, `handshake`); `engine` is the query path (`plan`, `snapshot`, `scan`, `stream`);
+//! Reading order: `server` accepts over `transport` and lets in by `identity`; `wire` and `service` dispatch to one file per RPC
+//! family (`handshake`, `statement`, `prepared`, `catalog`, `keys`, `info`, `xdbc`, `actions`, `cancel`, `session`); `engine` is the query path (`plan`, `snapshot`, `scan`, `stream`);
 //! `ticket`, `parameters`, `placeholders`, `profile` and `output` are what goes over the wire.
 
 mod error;
@@ -12,8 +12,10 @@ mod status;
 mod identity;
 mod transport;
 
+mod actions;
 mod bindings;
 mod caller;
+mod cancel;
 mod catalog;
 mod handshake;
 mod info;
@@ -21,19 +23,27 @@ mod keys;
 mod prepared;
 mod service;
 mod session;
+mod session_cookie;
+mod session_messages;
 mod statement;
 mod wire;
 mod xdbc;
 
+mod admission;
 mod bounds;
 mod dropped;
 mod engine;
 mod frames;
 mod limits;
+mod memory;
 mod plan;
 mod plan_cache;
+mod planned;
+mod queries;
 mod runs;
 mod stream;
+mod system;
+mod travel;
 mod yielding;
 
 mod files;

@@ -30,10 +30,16 @@ pub struct ServerOptions {
     pub max_running: usize,
     /// Queries that wait; more are refused.
     pub max_queued: usize,
+    /// The same of one user, so that nobody takes every place.
+    pub max_running_per_user: usize,
+    pub max_queued_per_user: usize,
     /// From the call to the last byte of the result.
     pub query_timeout: Duration,
-    /// Rows that one result may have.
+    /// Rows that one result may have, and bytes as they are sent; more is an error, never a shorter result.
     pub max_rows: u64,
+    pub max_bytes: u64,
+    /// Statements stand in the log and in `system.queries` as their digest only.
+    pub redact_sql: bool,
     /// Bytes of a statement.
     pub max_statement_bytes: usize,
     /// Life of a ticket and of a prepared statement's handle.
@@ -62,8 +68,12 @@ impl Default for ServerOptions {
             metadata_cache_bytes: 128 << 20,
             max_running: 8,
             max_queued: 256,
+            max_running_per_user: 6,
+            max_queued_per_user: 128,
             query_timeout: Duration::from_secs(300),
             max_rows: u64::MAX,
+            max_bytes: u64::MAX,
+            redact_sql: false,
             max_statement_bytes: 1 << 20,
             ticket_lifetime: Duration::from_secs(24 * 3600),
             bearer_lifetime: Duration::from_secs(30 * 24 * 3600),

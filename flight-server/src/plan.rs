@@ -1,5 +1,7 @@
 //! From text to a read-only logical plan. Whatever could change the lake, the session or the host is refused here.
 
+use std::collections::BTreeSet;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ScalarValue, TableReference};
@@ -13,8 +15,9 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use ticklake_sql::{TableName, tables};
 
 use crate::error::{Error, Result};
-use crate::schemas::{CATALOG, DEFAULT_SCHEMA};
-use crate::{bounds, dropped, placeholders};
+use crate::schemas::CATALOG;
+use crate::travel::{self, Travel};
+use crate::{bounds, dropped, placeholders, system};
 
 /// Nesting of expressions and subqueries.
 const RECURSION_LIMIT: usize = 50;
@@ -29,11 +32,24 @@ pub struct Parsed {
     pub tables: Vec<TableName>,
     /// Names that cannot be tables of the lake.
     pub others: Vec<String>,
-    /// Reads the list of tables: information_schema, SHOW, DESCRIBE.
+    /// Table functions, in lower case.
+    pub functions: BTreeSet<String>,
+    /// Tables at another time than now.
+    pub travels: Vec<Travel>,
+    /// Tables of the schema `system`.
+    pub system: BTreeSet<String>,
+    /// Reads the list of tables, or of what the server does: information_schema, SHOW, DESCRIBE, system.
     pub lists_tables: bool,
 }
 
-pub fn parse(sql: &str, max_bytes: usize) -> Result<Parsed> {
+impl Parsed {
+    /// Reads nothing of the lake's rows: these take a lane of their own.
+    pub fn is_metadata(&self) -> bool {
+        self.tables.is_empty() && self.travels.is_empty() && self.lists_tables && self.functions.is_empty()
+    }
+}
+
+pub fn parse(sql: &str, max_bytes: usize, default_schema: &str) -> Result<Parsed> {
     if sql.len() > max_bytes {
         return Err(Error::Syntax(format!(
             "it has {} bytes, {max_bytes} are allowed",
@@ -46,6 +62,7 @@ pub fn parse(sql: &str, max_bytes: usize) -> Result<Parsed> {
     refuse_writes(&statement)?;
     dropped::refuse(&statement)?;
     bounds::check_scans(&statement)?;
+    let functions = travel::functions(&statement)?;
     let (references, _ctes) = resolve_table_references(&statement, true)?;
     let mut parsed = Parsed {
         lists_tables: !reads_rows(&statement),
@@ -54,18 +71,28 @@ pub fn parse(sql: &str, max_bytes: usize) -> Result<Parsed> {
         parameters: numbered.parameters,
         tables: Vec::new(),
         others: Vec::new(),
+        travels: functions.travels.into_iter().collect(),
+        system: BTreeSet::new(),
+        functions: functions.names,
     };
     for reference in references {
-        parsed.refer(reference);
+        parsed.refer(reference, default_schema);
     }
     Ok(parsed)
 }
 
 impl Parsed {
-    fn refer(&mut self, reference: TableReference) {
-        let resolved = reference.clone().resolve(CATALOG, DEFAULT_SCHEMA);
-        if resolved.schema.as_ref() == "information_schema" {
+    fn refer(&mut self, reference: TableReference, default_schema: &str) {
+        let resolved = reference.clone().resolve(CATALOG, default_schema);
+        // A function looks like a table to the resolver.
+        if matches!(&reference, TableReference::Bare { table } if self.functions.contains(table.as_ref())) {
+            return;
+        }
+        if matches!(resolved.schema.as_ref(), "information_schema" | system::SCHEMA) {
             self.lists_tables = true;
+            if resolved.schema.as_ref() == system::SCHEMA {
+                self.system.insert(resolved.table.to_string());
+            }
             return;
         }
         match TableName::parse(&format!("{}.{}", resolved.schema, resolved.table)) {
@@ -226,9 +253,10 @@ pub fn bind(plan: &LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schemas::DEFAULT_SCHEMA;
 
     fn parsed(sql: &str) -> Result<Parsed> {
-        parse(sql, 10_000)
+        parse(sql, 10_000, DEFAULT_SCHEMA)
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::Planned;
 use crate::plan::Parsed;
+use crate::planned::Planned;
+use crate::session::Session;
 
 /// Enough for the statements of a few dashboards; a plan holds its versions' file lists.
 const MAX_PLANS: usize = 128;
@@ -21,16 +22,17 @@ pub struct PlanCache {
 
 impl PlanCache {
     /// `sql` as it was parsed for a plan of any version.
-    pub fn parsed(&self, sql: &str) -> Option<Arc<Parsed>> {
+    pub fn parsed(&self, sql: &str, session: &Session) -> Option<Arc<Parsed>> {
         let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.iter().rfind(|p| p.parsed.sql == sql).map(|p| p.parsed.clone())
+        let same = |p: &&Arc<Planned>| p.parsed.sql == sql && p.session.scope() == session.scope();
+        plans.iter().rfind(same).map(|p| p.parsed.clone())
     }
 
-    pub fn get(&self, sql: &str, versions: &BTreeMap<String, u64>) -> Option<Arc<Planned>> {
+    pub fn get(&self, sql: &str, session: &Session, versions: &BTreeMap<String, u64>) -> Option<Arc<Planned>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = plans
-            .iter()
-            .rposition(|planned| planned.parsed.sql == sql && planned.versions == *versions)?;
+        let at = plans.iter().rposition(|planned| {
+            planned.parsed.sql == sql && planned.session.scope() == session.scope() && planned.versions == *versions
+        })?;
         let found = plans.remove(at)?;
         plans.push_back(found.clone());
         Some(found)

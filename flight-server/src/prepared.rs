@@ -30,11 +30,12 @@ pub async fn create(
     query: ActionCreatePreparedStatementRequest,
     request: Request<Action>,
 ) -> Result<ActionCreatePreparedStatementResult> {
-    let caller = Caller::of(&request)?;
-    let user = caller.user();
+    let caller = Caller::of(&service.engine, &request)?;
+    let (user, session) = (caller.user(), caller.session.clone());
     let prepared = service.engine.prepare(query.query, caller).await?;
     let claims = Claims {
         user,
+        session: Some(session),
         sql: prepared.sql,
         parameter_count: u32::try_from(prepared.parameter_types.len()).unwrap_or(u32::MAX),
         ..Default::default()
@@ -61,10 +62,12 @@ pub async fn bind(
     query: CommandPreparedStatementQuery,
     request: Request<PeekableFlightDataStream>,
 ) -> Result<DoPutPreparedStatementResult> {
-    let caller = Caller::of(&request)?;
+    let caller = Caller::of(&service.engine, &request)?;
     let handle = query.prepared_statement_handle;
-    let signer = &service.engine.signer;
-    let mut claims = signer.open(Kind::Prepared, &handle, &caller.identity.user)?;
+    let mut claims = service
+        .engine
+        .signer
+        .open(Kind::Prepared, &handle, &caller.identity.user)?;
     let batches = receive(request.into_inner()).await?;
     let count = claims.parameter_count as usize;
     if count == 0 && batches.iter().all(|b| b.num_columns() == 0) {
@@ -108,14 +111,20 @@ pub async fn describe(
     query: CommandPreparedStatementQuery,
     request: Request<FlightDescriptor>,
 ) -> Result<FlightInfo> {
-    let caller = Caller::of(&request)?;
-    let (signer, user) = (&service.engine.signer, &caller.identity.user);
-    let mut claims = signer.open(Kind::Prepared, &query.prepared_statement_handle, user)?;
+    let caller = Caller::of(&service.engine, &request)?;
+    let mut claims =
+        service
+            .engine
+            .signer
+            .open(Kind::Prepared, &query.prepared_statement_handle, &caller.identity.user)?;
     if claims.parameters.is_none()
         && claims.parameter_count > 0
         && let Some(bound) = service.bindings.recall(caller.peer, &query.prepared_statement_handle)
     {
-        claims = signer.open(Kind::Prepared, &bound, user)?;
+        claims = service
+            .engine
+            .signer
+            .open(Kind::Prepared, &bound, &caller.identity.user)?;
     }
     let described = service.engine.describe(claims, caller).await?;
     statement::info(described, request.into_inner())

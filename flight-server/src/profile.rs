@@ -6,6 +6,7 @@
 use tonic::metadata::MetadataMap;
 
 use crate::error::{Error, Result};
+use crate::session::Session;
 
 pub const TYPES_HEADER: &str = "x-ticklake-types";
 pub const TIMESTAMP_HEADER: &str = "x-ticklake-timestamp";
@@ -50,11 +51,11 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// Reads the headers of a call; headers of their own win over the suffix of `database`.
-    pub fn from_headers(headers: &MetadataMap) -> Result<Self> {
+    /// Reads the headers of a call; headers of their own win over the suffix of `database`, and that over the session.
+    pub fn of_call(headers: &MetadataMap, session: &Session) -> Result<Self> {
         let database = header(headers, DATABASE_HEADER)?.unwrap_or_default();
-        let mut types = None;
-        let mut timestamps = None;
+        let mut types = set(&session.types, parse_types)?;
+        let mut timestamps = set(&session.timestamp, parse_timestamps)?;
         for part in database.split(';').skip(1) {
             match part.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
                 Some(("types", value)) => types = Some(parse_types(value)?),
@@ -104,6 +105,10 @@ impl Profile {
     }
 }
 
+fn set<T>(value: &str, parse: impl Fn(&str) -> Result<T>) -> Result<Option<T>> {
+    (!value.is_empty()).then(|| parse(value)).transpose()
+}
+
 fn header<'a>(headers: &'a MetadataMap, name: &str) -> Result<Option<&'a str>> {
     headers
         .get(name)
@@ -114,7 +119,7 @@ fn header<'a>(headers: &'a MetadataMap, name: &str) -> Result<Option<&'a str>> {
         .transpose()
 }
 
-fn parse_types(value: &str) -> Result<Types> {
+pub fn parse_types(value: &str) -> Result<Types> {
     match value {
         "strict" => Ok(Types::Strict),
         "arrow" => Ok(Types::Arrow),
@@ -125,7 +130,7 @@ fn parse_types(value: &str) -> Result<Types> {
     }
 }
 
-fn parse_timestamps(value: &str) -> Result<Timestamps> {
+pub fn parse_timestamps(value: &str) -> Result<Timestamps> {
     match value {
         "us" => Ok(Timestamps::Us),
         "ns" => Ok(Timestamps::Ns),
@@ -145,7 +150,7 @@ mod tests {
         for (key, value) in pairs {
             headers.insert(*key, value.parse().unwrap());
         }
-        Profile::from_headers(&headers)
+        Profile::of_call(&headers, &Session::default())
     }
 
     #[test]
@@ -179,6 +184,18 @@ mod tests {
         );
         assert!(profile(&[(DATABASE_HEADER, "ticklake;type=grafana")]).is_err());
         assert_eq!(profile(&[(DATABASE_HEADER, "ticklake")]).unwrap(), Profile::default());
+    }
+
+    #[test]
+    fn a_header_wins_over_the_session() {
+        let session = Session {
+            types: "grafana".into(),
+            ..Default::default()
+        };
+        let mut headers = MetadataMap::new();
+        assert_eq!(Profile::of_call(&headers, &session).unwrap().types, Types::Grafana);
+        headers.insert(TYPES_HEADER, "strict".parse().unwrap());
+        assert_eq!(Profile::of_call(&headers, &session).unwrap(), Profile::default());
     }
 
     #[test]

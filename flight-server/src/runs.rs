@@ -9,16 +9,20 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
-use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use tokio_util::sync::CancellationToken;
 
-use crate::engine::Planned;
 use crate::error::{Error, Result};
 use crate::parameters;
 use crate::plan;
+use crate::planned::Planned;
+use crate::yielding::cancellable;
 
 #[derive(Debug)]
 struct Run {
@@ -33,6 +37,7 @@ pub struct Runs {
     first: Option<Run>,
     /// Those after the first, in the types that the plan expects.
     rows: VecDeque<Vec<ScalarValue>>,
+    bounds: Option<(Arc<RuntimeEnv>, CancellationToken)>,
 }
 
 impl Runs {
@@ -59,7 +64,21 @@ impl Runs {
         let plan = if first.optimized { &planned.plan } else { &first.plan };
         let schema = plan.schema().as_arrow().clone();
         let first = Some(first);
-        Ok((Self { planned, first, rows }, schema))
+        let runs = Self {
+            planned,
+            first,
+            rows,
+            bounds: None,
+        };
+        Ok((runs, schema))
+    }
+
+    /// The same within the memory of `runtime`, until `cancel`.
+    pub fn within(self, runtime: Arc<RuntimeEnv>, cancel: CancellationToken) -> Self {
+        Self {
+            bounds: Some((runtime, cancel)),
+            ..self
+        }
     }
 
     /// Starts the next one; None after the last.
@@ -74,14 +93,22 @@ impl Runs {
         let state = &self.planned.state;
         let stream = if run.optimized {
             let plan = state.query_planner().create_physical_plan(&run.plan, state).await?;
-            execute_stream(plan, state.task_ctx())?
+            self.execute(plan, state)?
         } else {
             // `now()` is the time at which this run starts.
             let mut state = state.clone();
             state.mark_start_execution();
-            execute_stream(state.create_physical_plan(&run.plan).await?, state.task_ctx())?
+            self.execute(state.create_physical_plan(&run.plan).await?, &state)?
         };
         Ok(Some(stream))
+    }
+
+    fn execute(&self, plan: Arc<dyn ExecutionPlan>, state: &SessionState) -> Result<SendableRecordBatchStream> {
+        let Some((runtime, cancel)) = &self.bounds else {
+            return Ok(execute_stream(plan, state.task_ctx())?);
+        };
+        let context = TaskContext::from(state).with_runtime(runtime.clone());
+        Ok(execute_stream(cancellable(plan, cancel)?, Arc::new(context))?)
     }
 }
 

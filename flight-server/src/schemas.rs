@@ -8,11 +8,14 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::common::Result as DFResult;
 
 use crate::scan::PinnedTable;
+use crate::system;
 use crate::version::TableVersion;
 
 pub const CATALOG: &str = "ticklake";
 /// Always there, with or without tables.
 pub const SCHEMAS: [&str; 3] = ["bronze", "silver", "gold"];
+/// What is asked for, and what is not of the lake: see `system`.
+type Extra = BTreeMap<String, Arc<dyn TableProvider>>;
 /// Where a table name without a schema is looked for.
 pub const DEFAULT_SCHEMA: &str = "gold";
 
@@ -20,7 +23,12 @@ pub const DEFAULT_SCHEMA: &str = "gold";
 #[derive(Debug, Default)]
 pub struct PinnedCatalog {
     schemas: BTreeMap<String, Arc<PinnedSchema>>,
+    system: Option<Arc<MadeSchema>>,
 }
+
+/// Tables whose rows were made for this statement.
+#[derive(Debug)]
+struct MadeSchema(Extra);
 
 #[derive(Debug, Default)]
 struct PinnedSchema {
@@ -29,7 +37,11 @@ struct PinnedSchema {
 
 impl PinnedCatalog {
     /// `may_read` says which schemas are there, with or without tables.
-    pub fn new(may_read: impl Fn(&str) -> bool, versions: impl IntoIterator<Item = Arc<TableVersion>>) -> Self {
+    pub fn new(
+        may_read: impl Fn(&str) -> bool,
+        versions: impl IntoIterator<Item = Arc<TableVersion>>,
+        system: Extra,
+    ) -> Self {
         let mut schemas: BTreeMap<String, PinnedSchema> = SCHEMAS
             .iter()
             .filter(|name| may_read(name))
@@ -44,16 +56,21 @@ impl PinnedCatalog {
                 .into_iter()
                 .map(|(name, schema)| (name, Arc::new(schema)))
                 .collect(),
+            system: (!system.is_empty()).then(|| Arc::new(MadeSchema(system))),
         }
     }
 }
 
 impl CatalogProvider for PinnedCatalog {
     fn schema_names(&self) -> Vec<String> {
-        self.schemas.keys().cloned().collect()
+        let made = self.system.iter().map(|_| system::SCHEMA.to_owned());
+        self.schemas.keys().cloned().chain(made).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == system::SCHEMA {
+            return self.system.clone().map(|s| s as Arc<dyn SchemaProvider>);
+        }
         self.schemas.get(name).map(|s| s.clone() as Arc<dyn SchemaProvider>)
     }
 }
@@ -74,6 +91,21 @@ impl SchemaProvider for PinnedSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         self.tables.contains_key(name)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for MadeSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
+        Ok(self.0.get(name).cloned())
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }
 

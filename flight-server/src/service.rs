@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::identity::Gate;
 use crate::stream::{FrameStream, from_batch};
-use crate::{catalog, handshake, info, keys, prepared, session, statement, xdbc};
+use crate::{actions, cancel, catalog, handshake, info, keys, prepared, statement, xdbc};
 
 pub type Answer<T> = Result<Response<T>, Status>;
 pub type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -176,7 +176,7 @@ impl FlightSqlService for Service {
     }
 
     async fn do_get_schemas(&self, query: CommandGetDbSchemas, request: Request<Ticket>) -> Answer<FrameStream> {
-        self.rows(catalog::schemas(query, &request))
+        self.rows(catalog::schemas(self, query, &request))
     }
 
     async fn get_flight_info_tables(
@@ -331,15 +331,15 @@ impl FlightSqlService for Service {
         query: ActionCancelQueryRequest,
         request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
-        session::cancel_query(self, query, &request)
+        cancel::query(self, &query, &request).map_err(|e| self.engine.fail(e))
     }
 
     async fn do_action_fallback(&self, request: Request<Action>) -> Answer<Boxed<arrow_flight::Result>> {
-        session::action(self, &request)
+        actions::answer(self, &request)
     }
 
     async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {
-        Some(session::action_types().into_iter().map(Ok).collect())
+        Some(actions::types().into_iter().map(Ok).collect())
     }
 
     async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use chrono::DateTime;
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 use ticklake_sql::log::{self, LogEntry};
@@ -123,6 +124,24 @@ impl Snapshots {
         })?;
         follower.remember(at.clone());
         Ok(at)
+    }
+
+    /// The version of `name` that was the newest at `us`, microseconds since the epoch.
+    pub async fn version_at(&self, name: &TableName, us: i64) -> Result<u64> {
+        let follower = self.follower(name).await?;
+        let cannot = |e: String| Error::NotFound(format!("table {name} cannot be read as of that time: {e}"));
+        let time = DateTime::from_timestamp_micros(us).ok_or_else(|| cannot("it is no time".into()))?;
+        let mut table = DeltaTable::new(follower.table.log_store().clone());
+        table
+            .load_with_datetime(time)
+            .await
+            .map_err(|e| cannot(e.to_string()))?;
+        let found = table.version().ok_or_else(|| cannot("its log is empty".into()))?;
+        let first = self.at(name, found).await?.committed_ms();
+        if first.is_some_and(|ms| ms > us.div_euclid(1_000)) {
+            return Err(cannot("its log does not go back so far".into()));
+        }
+        Ok(found)
     }
 
     async fn follower(&self, name: &TableName) -> Result<Arc<Follower>> {

@@ -13,17 +13,20 @@ use crate::stream::FrameStream;
 use crate::ticket::{Claims, Kind};
 
 /// The initial metadata of a result: a JSON object of table -> Delta version.
-pub const VERSIONS_HEADER: &str = "x-ticklake-versions";
+const VERSIONS_HEADER: &str = "x-ticklake-versions";
+/// And of table -> milliseconds since its commit.
+const AGE_HEADER: &str = "x-ticklake-age-ms";
 
 pub async fn describe(
     service: &Service,
     query: CommandStatementQuery,
     request: Request<FlightDescriptor>,
 ) -> Result<FlightInfo> {
-    let caller = Caller::of(&request)?;
+    let caller = Caller::of(&service.engine, &request)?;
     let claims = Claims {
         user: caller.user(),
         sql: query.query,
+        session: Some(caller.session.clone()),
         ..Default::default()
     };
     let described = service.engine.describe(claims, caller).await?;
@@ -44,15 +47,17 @@ pub async fn run(
     ticket: TicketStatementQuery,
     request: Request<Ticket>,
 ) -> Result<Response<FrameStream>> {
-    let caller = Caller::of(&request)?;
+    let caller = Caller::of(&service.engine, &request)?;
     let claims = service
         .engine
         .signer
         .open(Kind::Ticket, &ticket.statement_handle, &caller.identity.user)?;
     let frames = service.engine.run(claims, caller).await?;
     let mut response = Response::new(frames.stream);
-    if let Ok(versions) = frames.versions.parse() {
-        response.metadata_mut().insert(VERSIONS_HEADER, versions);
+    for (name, value) in [(VERSIONS_HEADER, frames.versions), (AGE_HEADER, frames.age_ms)] {
+        if let Ok(value) = value.parse() {
+            response.metadata_mut().insert(name, value);
+        }
     }
     Ok(response)
 }

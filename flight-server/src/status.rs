@@ -73,11 +73,11 @@ impl ServerStatus {
         self.open_streams.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn refused_login(&self) {
-        self.refused_logins.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(crate) fn probed(&self) {
         self.store_probes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused_login(&self) {
+        self.refused_logins.fetch_add(1, Ordering::Relaxed);
     }
 }

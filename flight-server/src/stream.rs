@@ -1,11 +1,13 @@
 //! A running query as a stream of Flight frames in the client's types.
 //!
 //! The query runs on its own runtime and hands frames over a bounded channel; when the client goes away, the deadline
-//! passes or someone cancels, the task ends and with it everything that it holds.
+//! passes or someone cancels, the task ends and with it everything that it holds. While it computes, an empty batch now and
+//! then keeps idle connections open.
 
 use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow_flight::FlightData;
@@ -15,51 +17,95 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::frames::{self, Encoder, split};
-use crate::limits::Slot;
 use crate::output;
+use crate::queries::Running;
 use crate::runs::Runs;
 
 /// Frames between the query and the network.
 const FRAMES_AHEAD: usize = 4;
+/// Proxies cut connections that are silent for longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A client that takes nothing for this long is cut off: it holds a slot that others wait for.
+const SLOW_READER: Duration = Duration::from_secs(60);
 
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
 
 pub struct Frames {
     pub stream: FrameStream,
-    /// JSON object of table -> version, for the initial metadata.
+    /// JSON objects of table -> version and table -> age, for the initial metadata.
     pub versions: String,
+    pub age_ms: String,
 }
 
-/// Everything that a running query holds.
+/// What is computed.
 pub struct Query {
-    pub engine: Arc<Engine>,
-    pub query_id: String,
     /// Run in order, one after the other, as one result.
     pub runs: Runs,
     pub schema: SchemaRef,
-    pub slot: Slot,
-    pub deadline: Instant,
+    /// Of the lane that it runs in.
     pub limit: Duration,
     pub max_rows: u64,
-    pub cancel: CancellationToken,
+    pub max_bytes: u64,
 }
 
-pub fn start(query: Query, queries: &Handle, versions: String) -> Frames {
+/// A query and what ends it.
+pub struct Run {
+    pub engine: Arc<Engine>,
+    pub query: Query,
+    pub running: Running,
+    pub deadline: Instant,
+    pub limit: Duration,
+}
+
+type Sender = mpsc::Sender<Result<FlightData, Status>>;
+
+pub fn start(run: Run, queries: &Handle) -> FrameStream {
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
     let (end, ended) = oneshot::channel();
-    query.engine.status.stream_opened();
-    queries.spawn(run(query, sender, end));
-    let frames = ReceiverStream::new(receiver).chain(futures::stream::once(ended).filter_map(|end| ready(last(end))));
-    Frames {
-        stream: Box::pin(frames),
-        versions,
+    let open = Open::new(run.engine.clone());
+    let cancel = run.running.query.cancel.clone();
+    let nothing = RecordBatch::new_empty(run.query.schema.clone());
+    let idle = Encoder::default().batch(&nothing).ok();
+    tokio::spawn(watch(cancel.clone(), run.deadline));
+    queries.spawn(run_to_end(run, sender, end, open));
+    // Dropped with the stream, when the client has gone away.
+    let gone = cancel.drop_guard();
+    let frames = kept_alive(receiver, idle).chain(futures::stream::once(ended).filter_map(|end| ready(last(end))));
+    Box::pin(frames.inspect(move |_| {
+        let _held = &gone;
+    }))
+}
+
+/// Frames as they come, and an empty batch where none comes for long: made here, for a join may keep every thread of the
+/// queries' runtime.
+fn kept_alive(
+    receiver: mpsc::Receiver<Result<FlightData, Status>>,
+    idle: Option<FlightData>,
+) -> impl Stream<Item = Result<FlightData, Status>> + Send {
+    futures::stream::unfold((receiver, idle, false), |(mut receiver, idle, begun)| async move {
+        let next = match &idle {
+            // The schema comes first.
+            Some(idle) if begun => match tokio::time::timeout(KEEP_ALIVE, receiver.recv()).await {
+                Ok(next) => next,
+                Err(_) => Some(Ok(idle.clone())),
+            },
+            _ => receiver.recv().await,
+        };
+        next.map(|frame| (frame, (receiver, idle, true)))
+    })
+}
+
+/// Beside the query, which may compute for long without looking up: joins see the token.
+async fn watch(cancel: CancellationToken, deadline: Instant) {
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        () = tokio::time::sleep_until(deadline.into()) => cancel.cancel(),
     }
 }
 
@@ -74,52 +120,64 @@ fn last(end: Result<End, oneshot::error::RecvError>) -> Option<Result<FlightData
     }
 }
 
-async fn run(query: Query, sender: mpsc::Sender<Result<FlightData, Status>>, end: oneshot::Sender<End>) {
-    let ending = Ending {
-        engine: query.engine.clone(),
-        query_id: query.query_id.clone(),
-    };
-    let started = Instant::now();
-    let (cancel, deadline, limit) = (query.cancel.clone(), query.deadline, query.limit);
-    let send_all = send_frames(query, &sender);
+async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, _open: Open) {
+    let Run {
+        engine,
+        query,
+        mut running,
+        deadline,
+        limit,
+    } = run;
+    let cancel = running.query.cancel.clone();
     let outcome = tokio::select! {
-        () = sender.closed() => return,
-        () = cancel.cancelled() => Err(Error::Cancelled),
-        () = tokio::time::sleep_until(deadline.into()) => Err(Error::Deadline(limit)),
-        outcome = send_all => outcome,
+        biased;
+        () = sender.closed() => None,
+        () = cancel.cancelled() => Some(Err(Error::Cancelled)),
+        outcome = send_frames(&engine, query, &running, &sender) => Some(outcome),
     };
     let outcome = match outcome {
-        Ok(frames) => {
-            let elapsed_ms = started.elapsed().as_millis();
-            tracing::debug!(query_id = ending.query_id, frames, elapsed_ms, "query");
+        Some(Err(Error::Cancelled)) if Instant::now() >= deadline => Some(Err(Error::Deadline(limit))),
+        other => other,
+    };
+    // Joins that still compute see this one.
+    cancel.cancel();
+    let outcome = match outcome {
+        None => return,
+        Some(Ok(())) => {
+            running.done();
             Ok(())
         }
-        Err(error) => Err(ending.engine.fail(error)),
+        Some(Err(error)) => {
+            running.failed(&error);
+            Err(engine.fail(error))
+        }
     };
+    // Whoever hears of the end finds the statement among those that ended.
+    drop(running);
     // Nobody listens where the client went away.
     let _ = end.send(outcome);
 }
 
-/// Gives back what `running` and the counters hold, however the task ends.
-struct Ending {
-    engine: Arc<Engine>,
-    query_id: String,
+/// Counts the open streams, however one ends.
+struct Open(Arc<Engine>);
+
+impl Open {
+    fn new(engine: Arc<Engine>) -> Self {
+        engine.status.stream_opened();
+        Self(engine)
+    }
 }
 
-impl Drop for Ending {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.engine.finished(&self.query_id);
-        self.engine.status.stream_closed();
+        self.0.status.stream_closed();
     }
 }
 
-async fn send_frames(query: Query, sender: &mpsc::Sender<Result<FlightData, Status>>) -> Result<u64> {
-    let status = query.engine.status.clone();
+async fn send_frames(engine: &Engine, query: Query, running: &Running, sender: &Sender) -> Result<()> {
+    let statement = &running.query;
     let mut encoder = Encoder::default();
-    let mut total = 1;
-    if sender.send(Ok(encoder.schema(&query.schema))).await.is_err() {
-        return Ok(total);
-    }
+    send(sender, encoder.schema(&query.schema)).await?;
     let mut rows = Rows {
         runs: query.runs,
         stream: None,
@@ -127,17 +185,35 @@ async fn send_frames(query: Query, sender: &mpsc::Sender<Result<FlightData, Stat
         pieces: Vec::new(),
         rows: 0,
         max_rows: query.max_rows,
-        _slot: query.slot,
     };
+    let mut bytes = 0;
     while let Some(batch) = rows.next().await? {
         let frame = encoder.batch(&batch)?;
-        total += 1;
-        status.sent(batch.num_rows() as u64, frame.data_body.len() as u64);
-        if sender.send(Ok(frame)).await.is_err() {
-            break;
+        let (more_rows, more_bytes) = (batch.num_rows() as u64, frame.data_body.len() as u64);
+        bytes += more_bytes;
+        if bytes > query.max_bytes {
+            return Err(Error::Limit(format!(
+                "the result has more than {} bytes; add a LIMIT or a filter, or select fewer columns",
+                query.max_bytes
+            )));
         }
+        engine.status.sent(more_rows, more_bytes);
+        statement.rows.fetch_add(more_rows, Ordering::Relaxed);
+        statement.bytes.fetch_add(more_bytes, Ordering::Relaxed);
+        send(sender, frame).await?;
     }
-    Ok(total)
+    Ok(())
+}
+
+async fn send(sender: &Sender, frame: FlightData) -> Result<()> {
+    match tokio::time::timeout(SLOW_READER, sender.send(Ok(frame))).await {
+        // A client that went away ends the query elsewhere.
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::Limit(format!(
+            "the client took nothing for {} s; read faster, or ask for less at once",
+            SLOW_READER.as_secs()
+        ))),
+    }
 }
 
 /// The rows of all runs in the announced types, in pieces that fit a message.
@@ -149,7 +225,6 @@ struct Rows {
     pieces: Vec<RecordBatch>,
     rows: u64,
     max_rows: u64,
-    _slot: Slot,
 }
 
 impl Rows {

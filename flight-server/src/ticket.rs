@@ -16,6 +16,7 @@ use ticklake_sql::Clock;
 
 use crate::error::{Error, Result};
 use crate::options::Secret;
+use crate::session::Session;
 
 const VERSION: u8 = 1;
 const MAC_BYTES: usize = 32;
@@ -34,6 +35,8 @@ pub enum Kind {
     Prepared = 2,
     /// A log-in.
     Bearer = 3,
+    /// What a client has set for its session.
+    Session = 4,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,6 +66,8 @@ pub struct Claims {
     pub profile: u32,
     #[prost(bytes = "bytes", tag = "10")]
     pub schema_fingerprint: Bytes,
+    #[prost(message, optional, tag = "11")]
+    pub session: Option<Session>,
     /// Of a bearer: the user's at log-in.
     #[prost(uint32, tag = "12")]
     pub generation: u32,

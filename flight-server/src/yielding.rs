@@ -1,19 +1,31 @@
-//! Joins that let go: a physical rule that wraps every join so that a cancelled query stops within moments.
+//! Joins that let go: a cancelled query stops within moments.
 //!
-//! DataFusion's joins compute for seconds without returning to the scheduler; sorts and scans do not.
-//! https://github.com/apache/datafusion/issues/19358
+//! DataFusion's joins compute for seconds without returning to the scheduler; sorts and scans do not
+//! (https://github.com/apache/datafusion/issues/19358). A physical rule wraps every join. A nested loop whose filter keeps nothing
+//! has no batch to return with, so its filter looks at the token itself.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::common::Result as DFResult;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DataFusionError, Result as DFResult};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PiecewiseMergeJoinExec, SortMergeJoinExec, SymmetricHashJoinExec,
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, PiecewiseMergeJoinExec,
+    SortMergeJoinExec, SymmetricHashJoinExec,
 };
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
 
 /// Runs after every other rule.
 #[derive(Debug, Default)]
@@ -47,4 +59,90 @@ fn is_join(node: &dyn ExecutionPlan) -> bool {
         || node.is::<PiecewiseMergeJoinExec>()
         || node.is::<SortMergeJoinExec>()
         || node.is::<SymmetricHashJoinExec>()
+}
+
+/// `plan` with nested loops that end soon after `cancel`.
+pub fn cancellable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken) -> DFResult<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let Some((join, filter)) = node
+            .downcast_ref::<NestedLoopJoinExec>()
+            .and_then(|j| Some((j, j.filter()?)))
+        else {
+            return Ok(Transformed::no(node));
+        };
+        let checked = Arc::new(Checked {
+            inner: filter.expression().clone(),
+            cancel: cancel.clone(),
+        });
+        let filter = JoinFilter::new(checked, filter.column_indices().to_vec(), filter.schema().clone());
+        let join = NestedLoopJoinExecBuilder::from(join)
+            .with_filter(Some(filter))
+            .build()?;
+        Ok(Transformed::yes(Arc::new(join) as Arc<dyn ExecutionPlan>))
+    })
+    .data()
+}
+
+/// An expression that fails once its query is cancelled.
+#[derive(Debug, Clone)]
+struct Checked {
+    inner: Arc<dyn PhysicalExpr>,
+    cancel: CancellationToken,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl PartialEq for Checked {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.eq(&other.inner)
+    }
+}
+
+impl Eq for Checked {}
+
+impl Hash for Checked {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl PhysicalExpr for Checked {
+    fn data_type(&self, schema: &Schema) -> DFResult<DataType> {
+        self.inner.data_type(schema)
+    }
+
+    fn nullable(&self, schema: &Schema) -> DFResult<bool> {
+        self.inner.nullable(schema)
+    }
+
+    fn return_field(&self, schema: &Schema) -> DFResult<FieldRef> {
+        self.inner.return_field(schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> DFResult<ColumnarValue> {
+        if self.cancel.is_cancelled() {
+            return Err(DataFusionError::from(Error::Cancelled));
+        }
+        self.inner.evaluate(batch)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.inner]
+    }
+
+    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> DFResult<Arc<dyn PhysicalExpr>> {
+        let inner = children.pop().unwrap_or_else(|| self.inner.clone());
+        Ok(Arc::new(Self {
+            inner,
+            cancel: self.cancel.clone(),
+        }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_sql(f)
+    }
 }

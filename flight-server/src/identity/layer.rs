@@ -11,6 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::gate::{Gate, Peer};
+use crate::session_cookie;
 use crate::status::ServerStatus;
 
 #[derive(Clone)]
@@ -66,8 +67,13 @@ where
         Box::pin(async move {
             match gate.identify(authorization.as_deref(), &peer).await {
                 Ok(identity) => {
+                    let offers = !session_cookie::is_sent(request.headers());
                     request.extensions_mut().insert(identity);
-                    inner.call(request).await
+                    let mut response = inner.call(request).await?;
+                    if offers {
+                        session_cookie::offer(response.headers_mut());
+                    }
+                    Ok(response)
                 }
                 Err(error) => {
                     status.refused_login();

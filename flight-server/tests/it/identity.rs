@@ -329,3 +329,47 @@ async fn a_new_certificate_is_taken_and_a_bad_one_is_not() {
     .await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn sessions_live_in_a_cookie() {
+    use arrow_flight::Action;
+    use futures::TryStreamExt;
+    let lake = TestLake::with_bars(3).await;
+    lake.add_trades("BTC-USDT", 0..3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut raw = FlightServiceClient::new(server.channel().await);
+    // SetSessionOptions { session_options: { "schema": { string_value: "silver" } } }, by hand as in Flight.proto.
+    let body = b"\x0a\x12\x0a\x06schema\x12\x08\x0a\x06silver".to_vec();
+    let mut set = async |cookie: Option<&str>| {
+        let mut request = tonic::Request::new(Action {
+            r#type: "SetSessionOptions".into(),
+            body: body.clone().into(),
+        });
+        if let Some(cookie) = cookie {
+            request.metadata_mut().insert("cookie", cookie.parse().unwrap());
+        }
+        let response = raw.do_action(request).await?;
+        let cookie = response
+            .metadata()
+            .get("set-cookie")
+            .map(|c| c.to_str().unwrap().to_owned());
+        let results: Vec<_> = response.into_inner().try_collect().await?;
+        assert_eq!(results.len(), 1);
+        Ok::<_, tonic::Status>((cookie, results))
+    };
+    let refused = set(None).await.unwrap_err();
+    assert!(refused.message().contains("with_cookie_middleware"), "{refused:?}");
+    let (cookie, _) = set(Some("arrow_flight_session_id=none")).await.unwrap();
+    let mut client = server.client().await;
+    assert!(query(&mut client, "SELECT count(*) FROM trades").await.is_err());
+    client.set_header("cookie", cookie.unwrap());
+    assert_eq!(number(&mut client, "SELECT count(*) FROM trades").await, 3);
+    client.set_header("cookie", "arrow_flight_session_id=AAAA");
+    let refused = query(&mut client, "SELECT 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    // A reply to a client without a cookie offers one.
+    let reply = raw.list_flights(arrow_flight::Criteria::default()).await.unwrap();
+    let offered = reply.metadata().get("set-cookie").unwrap().to_str().unwrap();
+    assert!(offered.starts_with("arrow_flight_session_id="), "{offered}");
+    server.stop().await;
+}

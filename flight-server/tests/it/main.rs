@@ -5,6 +5,7 @@
 mod catalogs;
 mod fixture;
 mod identity;
+mod limits;
 mod newest;
 mod prepared;
 mod refusals;

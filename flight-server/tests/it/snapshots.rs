@@ -72,6 +72,8 @@ async fn versions_are_told_with_the_result() {
         .to_str()
         .unwrap();
     assert_eq!(told, r#"{"gold.ohlcv_1m":3}"#);
+    let age = response.metadata().get("x-ticklake-age-ms").unwrap().to_str().unwrap();
+    assert!(age.starts_with(r#"{"gold.ohlcv_1m":"#), "{age}");
     server.stop().await;
 }
 

@@ -1,0 +1,139 @@
+//! The schema `system`: what runs and ran here, and how the tables of the lake stand. Rows are made when a statement that reads
+//! them is planned; a caller sees its own statements and the tables it may read.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use datafusion::arrow::array::{
+    ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder, UInt64Builder,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::{MemTable, TableProvider};
+use deltalake::ObjectStore;
+use ticklake_sql::Lake;
+
+use crate::error::Result;
+use crate::queries::Query;
+use crate::version::TableVersion;
+
+pub const SCHEMA: &str = "system";
+pub const QUERIES: &str = "queries";
+pub const TABLES: &str = "tables";
+/// A file smaller than this is one that optimizing would join with others.
+const SMALL_FILE_BYTES: u64 = 16 << 20;
+
+fn utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, t)| Field::new(*name, t.clone(), true))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn table(schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<Arc<dyn TableProvider>> {
+    let batch = RecordBatch::try_new(schema.clone(), columns)?;
+    Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+}
+
+/// `system.queries`: one row a statement, running ones first.
+pub fn queries(all: &[Arc<Query>]) -> Result<Arc<dyn TableProvider>> {
+    let mut texts: [StringBuilder; 8] = Default::default();
+    let mut started = TimestampMicrosecondBuilder::new().with_data_type(utc());
+    let mut numbers: [Int64Builder; 6] = Default::default();
+    for query in all {
+        let progress = query.progress();
+        let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let peer = query.peer.map(|addr| addr.to_string());
+        let versions = serde_json::json!(progress.versions).to_string();
+        let values = [
+            Some(query.id.as_str()),
+            Some(query.user.as_ref()),
+            peer.as_deref(),
+            Some(query.client.as_str()),
+            Some(progress.state.name()),
+            progress.outcome.as_deref(),
+            Some(versions.as_str()),
+            Some(query.sql.as_str()),
+        ];
+        for (builder, value) in texts.iter_mut().zip(values) {
+            builder.append_option(value);
+        }
+        started.append_value(query.started_us);
+        let counts = [
+            ms(progress.queued),
+            ms(progress.planned),
+            ms(progress.executed),
+            i64::try_from(query.rows.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
+            i64::try_from(query.bytes.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
+            i64::try_from(query.peak_bytes.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
+        ];
+        for (builder, value) in numbers.iter_mut().zip(counts) {
+            builder.append_value(value);
+        }
+    }
+    let names = ["id", "user_name", "peer", "client", "state", "outcome", "tables", "sql"];
+    let counts = [
+        "queue_ms",
+        "plan_ms",
+        "execute_ms",
+        "rows",
+        "bytes",
+        "peak_memory_bytes",
+    ];
+    let mut fields: Vec<_> = names.iter().map(|name| (*name, DataType::Utf8)).collect();
+    fields.push(("started_at", utc()));
+    fields.extend(counts.iter().map(|name| (*name, DataType::Int64)));
+    let mut columns: Vec<ArrayRef> = texts.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
+    columns.push(Arc::new(started.finish()));
+    columns.extend(numbers.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
+    table(schema(&fields), columns)
+}
+
+/// `system.tables`: one row a table of the lake, at the version that queries read now.
+pub async fn tables(lake: &Lake, all: &[Arc<TableVersion>]) -> Result<Arc<dyn TableProvider>> {
+    let mut names = [StringBuilder::new(), StringBuilder::new()];
+    let mut numbers: [UInt64Builder; 6] = Default::default();
+    let mut committed = TimestampMicrosecondBuilder::new().with_data_type(utc());
+    for version in all {
+        let sizes = || version.files().iter().map(|file| file.file.object_meta.size);
+        let rows: Option<usize> = version.files().iter().try_fold(0, |sum, file| Some(sum + file.rows?));
+        let depth = checkpoint(lake, version)
+            .await
+            .map_or(version.version() + 1, |at| version.version().saturating_sub(at));
+        names[0].append_value(version.name().schema());
+        names[1].append_value(version.name().table());
+        let values = [
+            Some(version.version()),
+            Some(version.files().len() as u64),
+            Some(sizes().sum()),
+            Some(sizes().filter(|size| *size < SMALL_FILE_BYTES).count() as u64),
+            rows.map(|rows| rows as u64),
+            Some(depth),
+        ];
+        for (builder, value) in numbers.iter_mut().zip(values) {
+            builder.append_option(value);
+        }
+        committed.append_option(version.committed_ms().map(|ms| ms * 1_000));
+    }
+    let counts = ["version", "files", "bytes", "small_files", "rows", "log_depth"];
+    let mut fields = vec![("table_schema", DataType::Utf8), ("table_name", DataType::Utf8)];
+    fields.extend(counts.iter().map(|name| (*name, DataType::UInt64)));
+    fields.push(("committed_at", utc()));
+    let mut columns: Vec<ArrayRef> = names.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
+    columns.extend(numbers.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
+    columns.push(Arc::new(committed.finish()));
+    table(schema(&fields), columns)
+}
+
+/// Version of the newest checkpoint: how many commits a cold reader replays is counted from there.
+async fn checkpoint(lake: &Lake, version: &TableVersion) -> Option<u64> {
+    let path = format!("{}/_delta_log/_last_checkpoint", version.name().path());
+    let path = deltalake::Path::parse(path).ok()?;
+    let found = lake.object_store().get_opts(&path, Default::default()).await.ok()?;
+    let hint: serde_json::Value = serde_json::from_slice(&found.bytes().await.ok()?).ok()?;
+    hint.get("version")?.as_u64()
+}
