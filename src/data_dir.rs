@@ -20,6 +20,7 @@ pub struct DataDir {
 #[derive(Debug, serde::Serialize)]
 pub struct Ports {
     pub flight: SocketAddr,
+    pub http: Option<SocketAddr>,
     pub kafka: String,
     pub lake: String,
     pub pid: u32,

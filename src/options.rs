@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ticklake_flight_server::{ServerOptions, TlsFiles};
+use ticklake_flight_server::{Secret, ServerOptions, TlsFiles};
 use ticklake_ingest::bronze::BronzeOptions;
 use ticklake_ingest::feed::{BinanceOptions, FeedOptions, ReplayOptions, SimOptions};
 use ticklake_ingest::kafka::KafkaOptions;
@@ -170,6 +170,8 @@ pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
         users_file: Some(users::path(settings)).filter(|path| path.exists() || !serve.users_file.is_empty()),
         tls: tls(serve)?,
         bearer_lifetime: serve.login_lifetime.0,
+        ready_max_age: Some(serve.ready_max_age.0).filter(|age| !age.is_zero()),
+        metrics_token: Some(Secret(serve.metrics_token.clone().into_bytes())).filter(|token| !token.0.is_empty()),
         memory_bytes: usize::try_from(serve.memory.0)?,
         spill_bytes: serve.spill.0,
         max_running: usize::try_from(serve.max_running.max(1))?,

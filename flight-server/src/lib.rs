@@ -9,6 +9,7 @@ mod options;
 mod server;
 mod status;
 
+mod health;
 mod identity;
 mod transport;
 
@@ -62,7 +63,7 @@ mod ticket;
 pub use error::{Error, ErrorKind, Result};
 pub use identity::{TokenSummary, UserSummary, UsersFile};
 pub use options::{Secret, ServerOptions};
-pub use server::serve;
+pub use server::{Listeners, serve};
 pub use status::ServerStatus;
 pub use ticket::new_signing_key;
 pub use transport::TlsFiles;

@@ -38,6 +38,10 @@ pub struct ServerOptions {
     /// Rows that one result may have, and bytes as they are sent; more is an error, never a shorter result.
     pub max_rows: u64,
     pub max_bytes: u64,
+    /// Older data than this is not ready, as `/health/ready` tells it; None: any age is.
+    pub ready_max_age: Option<Duration>,
+    /// Bearer that `/metrics` asks for.
+    pub metrics_token: Option<Secret>,
     /// Statements stand in the log and in `system.queries` as their digest only.
     pub redact_sql: bool,
     /// Bytes of a statement.
@@ -73,6 +77,8 @@ impl Default for ServerOptions {
             query_timeout: Duration::from_secs(300),
             max_rows: u64::MAX,
             max_bytes: u64::MAX,
+            ready_max_age: None,
+            metrics_token: None,
             redact_sql: false,
             max_statement_bytes: 1 << 20,
             ticket_lifetime: Duration::from_secs(24 * 3600),

@@ -14,13 +14,14 @@ use tonic::transport::Server;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result, chain};
+use crate::health;
 use crate::identity::{Directory, Gate, GateLayer};
 use crate::options::ServerOptions;
 use crate::service::Service;
 use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
 use crate::ticket::Signer;
-use crate::transport::{Tls, accept};
+use crate::transport::{HTTP_1, Tls, accept};
 use crate::wire::Wire;
 
 /// Parameter batches come in one message; answers are split before they get near it.
@@ -32,16 +33,33 @@ const QUERY_STACK_BYTES: usize = 64 << 20;
 /// Calls of one connection at once.
 const MAX_STREAMS: u32 = 256;
 
-/// Serves the lake's tables over Flight SQL on `listener` until `shutdown`, then drains. Reads only: needs no write access.
+/// Where a server listens.
+pub struct Listeners {
+    pub flight: TcpListener,
+    /// Health and metrics.
+    pub http: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(flight: TcpListener) -> Self {
+        Self { flight, http: None }
+    }
+}
+
+/// Serves the lake's tables until `shutdown`, then drains. Reads only: needs no write access.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     lake: Lake,
     options: ServerOptions,
     status: Arc<ServerStatus>,
     shutdown: CancellationToken,
 ) -> Result<()> {
+    let Listeners { flight: listener, http } = listeners.into();
     let addr = address(&listener)?;
     check_exposure(addr, &options)?;
+    if let Some(http) = &http {
+        check_exposure(address(http)?, &options)?;
+    }
     let drain_timeout = options.drain_timeout;
     let followers = TaskTracker::new();
     let stop_followers = CancellationToken::new();
@@ -71,6 +89,12 @@ pub async fn serve(
         followers.clone(),
         stop_followers.clone(),
     );
+    let face = health::Face {
+        snapshots: snapshots.clone(),
+        status: status.clone(),
+        max_age: options.ready_max_age,
+        metrics_token: options.metrics_token.clone(),
+    };
     let engine = Engine::new(
         snapshots,
         signer,
@@ -87,6 +111,10 @@ pub async fn serve(
     status.listening(addr.to_string());
     tracing::info!(%addr, "serving flight sql");
     let stop_accepting = shutdown.clone();
+    if let Some(listener) = http {
+        let tls = tls.as_ref().map(|tls| tls.speaking(HTTP_1));
+        followers.spawn(health::serve(listener, tls, face, stop_followers.clone()));
+    }
     let incoming = accept(listener, tls, shutdown.clone());
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))

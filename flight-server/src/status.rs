@@ -38,6 +38,67 @@ impl ServerStatus {
         })
     }
 
+    /// The counters in Prometheus's text format.
+    pub(crate) fn prometheus(&self) -> String {
+        let counters = [
+            (
+                "queries_total",
+                "counter",
+                "Statements that were run.",
+                self.queries.load(Ordering::Relaxed),
+            ),
+            (
+                "errors_total",
+                "counter",
+                "Requests that failed.",
+                self.errors.load(Ordering::Relaxed),
+            ),
+            (
+                "rows_sent_total",
+                "counter",
+                "Rows of results.",
+                self.rows.load(Ordering::Relaxed),
+            ),
+            (
+                "bytes_sent_total",
+                "counter",
+                "Bytes of results.",
+                self.bytes.load(Ordering::Relaxed),
+            ),
+            (
+                "refused_logins_total",
+                "counter",
+                "Calls without a log-in that holds.",
+                self.refused_logins.load(Ordering::Relaxed),
+            ),
+            (
+                "store_probes_total",
+                "counter",
+                "Looks for the next commit of a table.",
+                self.store_probes.load(Ordering::Relaxed),
+            ),
+            (
+                "open_streams",
+                "gauge",
+                "Results that are being sent.",
+                gauge(&self.open_streams),
+            ),
+            (
+                "queued_queries",
+                "gauge",
+                "Statements that wait for a slot.",
+                gauge(&self.queued),
+            ),
+        ];
+        let mut text = String::new();
+        for (name, kind, help, value) in counters {
+            text.push_str(&format!(
+                "# HELP ticklake_serve_{name} {help}\n# TYPE ticklake_serve_{name} {kind}\nticklake_serve_{name} {value}\n"
+            ));
+        }
+        text
+    }
+
     pub(crate) fn listening(&self, addr: String) {
         *self.addr.lock().unwrap_or_else(PoisonError::into_inner) = Some(addr);
     }
@@ -80,4 +141,8 @@ impl ServerStatus {
     pub(crate) fn refused_login(&self) {
         self.refused_logins.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn gauge(value: &AtomicI64) -> u64 {
+    u64::try_from(value.load(Ordering::Relaxed)).unwrap_or_default()
 }

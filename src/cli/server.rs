@@ -9,6 +9,9 @@ pub struct ServerArgs {
     /// Flight SQL listener; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT")]
     pub flight_addr: Option<String>,
+    /// Listener of health and metrics; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_addr: Option<String>,
     /// Who may log in, as `ticklake user` writes it [default: users.toml in the data folder, else everyone on loopback]
     #[arg(long, value_name = "FILE")]
     pub users_file: Option<String>,
@@ -32,6 +35,7 @@ pub struct ServerArgs {
 impl ServerArgs {
     pub fn put(&self, over: &mut Overrides) {
         over.flag("serve.flight_addr", "--flight-addr", self.flight_addr.clone());
+        over.flag("serve.http_addr", "--http-addr", self.http_addr.clone());
         over.flag("serve.users_file", "--users-file", self.users_file.clone());
         over.flag("serve.tls_cert", "--tls-cert", self.tls_cert.clone());
         over.flag("serve.tls_key", "--tls-key", self.tls_key.clone());

@@ -188,6 +188,12 @@ pub enum RevisionsSetting {
 #[serde(deny_unknown_fields)]
 pub struct ServeSettings {
     pub flight_addr: String,
+    /// Health and metrics; empty: none.
+    pub http_addr: String,
+    /// Older data is not ready, as `/health/ready` tells it; "0s": any age is.
+    pub ready_max_age: Span,
+    /// Bearer that `/metrics` asks for; empty: none.
+    pub metrics_token: String,
     /// Serve plain text on an address that is not loopback, where something else encrypts.
     pub insecure: bool,
     /// Who may log in, as `ticklake user` writes it; empty: `users.toml` in the data folder where it is there, else everyone, on
@@ -198,12 +204,12 @@ pub struct ServeSettings {
     pub tls_key: String,
     /// Authority of client certificates, which name their user; empty: none are asked for.
     pub tls_client_ca: String,
-    /// How long a log-in lasts.
-    pub login_lifetime: Span,
     /// Signs tickets and log-ins, 32 characters or more; several replicas share it. Empty: the key file says.
     pub signing_key: String,
     /// A key a line in hex, the first signs; empty: `server.key` in the data folder, made where it is missing.
     pub signing_key_file: String,
+    /// How long a log-in lasts.
+    pub login_lifetime: Span,
     /// Memory that all queries together may hold before they spill.
     pub memory: Size,
     /// Disk that spilled data may take.
@@ -371,14 +377,17 @@ impl Default for ServeSettings {
     fn default() -> Self {
         Self {
             flight_addr: "127.0.0.1:50051".to_owned(),
+            http_addr: "127.0.0.1:8080".to_owned(),
+            ready_max_age: Span::seconds(0),
+            metrics_token: String::new(),
             insecure: false,
             users_file: String::new(),
             tls_cert: String::new(),
             tls_key: String::new(),
             tls_client_ca: String::new(),
-            login_lifetime: Span::seconds(30 * 24 * 3_600),
             signing_key: String::new(),
             signing_key_file: String::new(),
+            login_lifetime: Span::seconds(30 * 24 * 3_600),
             memory: Size(1 << 30),
             spill: Size(10 << 30),
             max_running: 8,

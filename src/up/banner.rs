@@ -24,6 +24,9 @@ pub fn print(settings: &Settings, ports: &Ports, embedded: bool) {
     );
     println!("  lake        {}", ports.lake);
     println!("  flight sql  {}", ports.flight);
+    if let Some(http) = ports.http {
+        println!("  http        {http} (health, metrics)");
+    }
     println!();
     println!("In another terminal, in a few seconds:");
     println!("  {} query {server}\"{FIRST_QUERY}\"", program());

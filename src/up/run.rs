@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ticklake_engine::{EngineStatus, schedule};
-use ticklake_flight_server::ServerStatus;
+use ticklake_flight_server::{Listeners, ServerStatus};
 use ticklake_ingest::bronze::{self, BronzeStatus};
 use ticklake_ingest::produce::{self, ProduceStatus};
 use ticklake_sql::Durability;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::stage::{NewStage, StageState};
@@ -18,7 +19,7 @@ use crate::config::Settings;
 use crate::data_dir::{DataDir, Ports};
 use crate::embedded_broker::{BrokerOptions, EmbeddedBroker};
 use crate::heartbeat::{self, Heartbeat};
-use crate::serve::{listen, with_keys};
+use crate::serve::{listen, listen_http, with_keys};
 use crate::{jobs, maintenance, options, shutdown};
 
 /// Folder of the embedded broker's log in the data folder.
@@ -37,6 +38,8 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let server_options = with_keys(server_options, &settings)?;
     let listener = listen(&settings.serve.flight_addr).await?;
     let flight = listener.local_addr()?;
+    let http = listen_http(&settings).await?;
+    let http_addr = http.as_ref().map(TcpListener::local_addr).transpose()?;
     let broker = match settings.kafka.bootstrap_servers.is_empty() {
         true => Some(
             EmbeddedBroker::start(BrokerOptions {
@@ -91,16 +94,20 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let server_status = Arc::new(ServerStatus::default());
     let serve = stage("serve").start({
         let (lake, status, addr) = (lake.clone(), server_status.clone(), flight.to_string());
-        let mut first = Some(listener);
+        let mut first = Some(Listeners { flight: listener, http });
+        let settings = settings.clone();
         move |stop| {
             let (lake, status, options, addr) = (lake.clone(), status.clone(), server_options.clone(), addr.clone());
-            let first = first.take();
+            let (first, settings) = (first.take(), settings.clone());
             async move {
-                let listener = match first {
-                    Some(listener) => listener,
-                    None => listen(&addr).await?,
+                let listeners = match first {
+                    Some(listeners) => listeners,
+                    None => Listeners {
+                        flight: listen(&addr).await?,
+                        http: listen_http(&settings).await?,
+                    },
                 };
-                Ok(ticklake_flight_server::serve(listener, lake, options, status, stop).await?)
+                Ok(ticklake_flight_server::serve(listeners, lake, options, status, stop).await?)
             }
         }
     });
@@ -126,6 +133,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let heartbeat = Heartbeat::start(&lake, "up", stages);
     let ports = Ports {
         flight,
+        http: http_addr,
         kafka: settings.kafka.bootstrap_servers.clone(),
         lake: lake.uri().to_owned(),
         pid: std::process::id(),

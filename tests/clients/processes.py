@@ -83,7 +83,7 @@ def start_up(data_dir, feed, log):
     ports = pathlib.Path(data_dir, "ports.json")
     ports.unlink(missing_ok=True)
     any_port = "127.0.0.1:0"
-    up = Role(["up", "--data-dir", str(data_dir), "--flight-addr", any_port, "--kafka-addr", any_port, *feed], log)
+    up = Role(["up", "--data-dir", str(data_dir), "--flight-addr", any_port, "--kafka-addr", any_port, "--http-addr", any_port, *feed], log)
     try:
         return up, wait_for(lambda: json.loads(ports.read_text()), "ports.json", watch=[up])
     except BaseException:

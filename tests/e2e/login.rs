@@ -1,6 +1,7 @@
-//! Users and tokens as an operator meets them: the commands, and a server that asks for a log-in.
+//! Users, tokens, running statements and health as an operator meets them: the commands, and a server that asks for a log-in.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -29,18 +30,38 @@ fn add_user(folder: &Path, args: &[&str], password: &str) -> bool {
 struct Server {
     process: Running,
     flight: String,
+    http: String,
 }
 
 fn serve(folder: &Path, args: &[&str]) -> Server {
     let mut command = ticklake(folder);
-    command.args(["serve", "--lake", "lake", "--flight-addr", "127.0.0.1:0"]);
+    let any_port = "127.0.0.1:0";
+    command.args([
+        "serve",
+        "--lake",
+        "lake",
+        "--flight-addr",
+        any_port,
+        "--http-addr",
+        any_port,
+    ]);
     let process = Running::start(command.args(args));
-    let flight = eventually("the server's address", WITHIN, || {
+    let said = |what: &str| {
         let said = process.said();
-        let line = said.lines().find(|line| line.starts_with("flight sql on"))?;
+        let line = said.lines().find(|line| line.starts_with(what))?;
         Some(line.rsplit(' ').next()?.to_owned())
-    });
-    Server { process, flight }
+    };
+    let flight = eventually("the server's address", WITHIN, || said("flight sql on"));
+    let http = eventually("the address of health", WITHIN, || said("health and metrics on"));
+    Server { process, flight, http }
+}
+
+fn get(addr: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(addr).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 impl Server {
@@ -110,4 +131,17 @@ fn an_open_address_needs_users_and_encryption() {
     assert!(refused(&[]).contains("--tls-cert"));
     assert!(refused(&["--tls-cert", "none.pem", "--tls-key", "none.pem"]).contains("none.pem"));
     assert!(refused(&["--tls-client-ca", "ca.pem"]).contains("tls_cert"));
+}
+
+#[test]
+fn health_and_metrics_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(folder.path(), &[]);
+    assert!(get(&server.http, "/health/live").starts_with("HTTP/1.1 200"));
+    assert!(get(&server.http, "/health/ready").starts_with("HTTP/1.1 200"));
+    stdout(folder.path(), &["query", "--server", &server.flight, "SELECT 1"]);
+    let metrics = get(&server.http, "/metrics");
+    assert!(metrics.contains("ticklake_serve_queries_total 1"), "{metrics}");
+    assert!(get(&server.http, "/elsewhere").starts_with("HTTP/1.1 404"));
+    server.process.terminate();
 }

@@ -34,6 +34,8 @@ pub fn start(folder: &Path, args: &[&str]) -> Up {
         "127.0.0.1:0",
         "--kafka-addr",
         "127.0.0.1:0",
+        "--http-addr",
+        "127.0.0.1:0",
     ]);
     let mut process = Running::start(command.args(args));
     let flight = eventually("ports.json", Duration::from_secs(30), || {

@@ -22,4 +22,5 @@ pub use access::Identity;
 pub use directory::Directory;
 pub use gate::{Gate, Peer};
 pub use layer::GateLayer;
+pub use secrets::digests_equal;
 pub use users::{TokenSummary, UserSummary, UsersFile};

@@ -113,6 +113,12 @@ async fn shake_hands(
     })
 }
 
+impl Connection {
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.peer.addr
+    }
+}
+
 impl Connected for Connection {
     type ConnectInfo = Peer;
 

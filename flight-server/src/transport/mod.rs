@@ -9,5 +9,5 @@ mod tls;
 
 mod acceptor;
 
-pub use acceptor::accept;
-pub use tls::{Tls, TlsFiles};
+pub use acceptor::{Connection, accept};
+pub use tls::{HTTP_1, Tls, TlsFiles};

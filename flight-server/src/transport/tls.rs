@@ -30,9 +30,11 @@ pub struct TlsFiles {
 #[derive(Debug, Clone)]
 pub struct Tls {
     shared: Arc<Shared>,
+    /// What it offers to speak (ALPN).
+    protocol: &'static [u8],
 }
 
-/// What it offers to speak (ALPN).
+pub const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
 
 #[derive(Debug)]
@@ -46,13 +48,28 @@ impl Tls {
         let config = RwLock::new(Arc::new(read(&files)?));
         Ok(Self {
             shared: Arc::new(Shared { files, config }),
+            protocol: HTTP_2,
         })
+    }
+
+    pub fn speaking(&self, protocol: &'static [u8]) -> Self {
+        Self {
+            protocol,
+            ..self.clone()
+        }
     }
 
     /// What the next handshake uses.
     pub fn config(&self) -> Arc<ServerConfig> {
-        let config = self.shared.config.read();
-        config.unwrap_or_else(PoisonError::into_inner).clone()
+        let config = self
+            .shared
+            .config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut config = config.as_ref().clone();
+        config.alpn_protocols = vec![self.protocol.to_vec()];
+        Arc::new(config)
     }
 
     /// Follows the files until `stop`.
@@ -103,16 +120,13 @@ fn read(files: &TlsFiles) -> Result<ServerConfig> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let built = builder.with_single_cert(chain, key);
-    let mut config = built.map_err(|e| {
+    builder.with_single_cert(chain, key).map_err(|e| {
         Error::Config(format!(
             "certificate {} and key {}: {e}",
             files.certificate.display(),
             files.key.display()
         ))
-    })?;
-    config.alpn_protocols = vec![HTTP_2.to_vec()];
-    Ok(config)
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {

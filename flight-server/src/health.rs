@@ -1,0 +1,148 @@
+//! The HTTP face: is it alive, is it ready, and figures for Prometheus. No data leaves here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use futures::StreamExt;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::identity::digests_equal;
+use crate::options::Secret;
+use crate::snapshot::Snapshots;
+use crate::status::ServerStatus;
+use crate::transport::{Connection, Tls, accept};
+
+/// What open connections get at shutdown.
+const DRAIN: Duration = Duration::from_secs(1);
+/// A lake that does not answer within this is not readable.
+const READY_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub struct Face {
+    pub snapshots: Snapshots,
+    pub status: Arc<ServerStatus>,
+    /// Older data than this is not ready to be shown; None: any age is.
+    pub max_age: Option<Duration>,
+    pub metrics_token: Option<Secret>,
+}
+
+pub fn router(face: Face) -> Router {
+    Router::new()
+        .route("/health/live", get(|| async { "alive\n" }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(face)
+}
+
+async fn ready(State(face): State<Face>) -> impl IntoResponse {
+    match why_not(&face).await {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn why_not(face: &Face) -> Option<String> {
+    let tables = match tokio::time::timeout(READY_WAIT, face.snapshots.all()).await {
+        Ok(Ok(tables)) => tables,
+        Ok(Err(error)) => return Some(error.to_string()),
+        Err(_) => return Some(format!("the lake did not answer within {} s", READY_WAIT.as_secs())),
+    };
+    let max_age_ms = i64::try_from(face.max_age?.as_millis()).unwrap_or(i64::MAX);
+    let newest_ms = tables.iter().filter_map(|table| table.committed_ms()).max();
+    let now_ms = face.snapshots.lake().clock().now_us() / 1_000;
+    match newest_ms {
+        None => Some("the lake has no table yet".to_owned()),
+        Some(ms) if now_ms - ms > max_age_ms => Some(format!("the newest commit is {} s old", (now_ms - ms) / 1_000)),
+        Some(_) => None,
+    }
+}
+
+async fn metrics(State(face): State<Face>, headers: HeaderMap) -> impl IntoResponse {
+    if let Some(token) = &face.metrics_token {
+        let wanted = String::from_utf8_lossy(&token.0);
+        let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let sent = sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        if !digests_equal(sent, &wanted) {
+            return (
+                StatusCode::UNAUTHORIZED,
+                HeaderMap::new(),
+                "send the metrics token as a bearer\n".to_owned(),
+            );
+        }
+    }
+    let mut answer = HeaderMap::new();
+    let text = header::HeaderValue::from_static("text/plain; version=0.0.4");
+    answer.insert(header::CONTENT_TYPE, text);
+    let mut body = face.status.prometheus();
+    let now_ms = face.snapshots.lake().clock().now_us() / 1_000;
+    body.push_str("# HELP ticklake_table_age_seconds Time since the newest commit that queries see.\n# TYPE ticklake_table_age_seconds gauge\n");
+    for table in face.snapshots.known() {
+        if let Some(ms) = table.committed_ms() {
+            let age = (now_ms - ms).max(0) as f64 / 1_000.0;
+            body.push_str(&format!(
+                "ticklake_table_age_seconds{{table=\"{}\"}} {age}\n",
+                table.name()
+            ));
+        }
+    }
+    (StatusCode::OK, answer, body)
+}
+
+/// Serves until `stop`.
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, face: Face, stop: CancellationToken) {
+    let Ok(addr) = listener.local_addr() else { return };
+    tracing::info!(%addr, "serving health and metrics");
+    let accepted = Accepted {
+        incoming: accept(listener, tls, stop.clone()),
+        addr,
+    };
+    let serving = axum::serve(accepted, router(face)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let cut_off = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = serving.into_future() => if let Err(error) = ended {
+            tracing::error!(%addr, %error, "health and metrics ended");
+        },
+        () = cut_off => {}
+    }
+}
+
+/// Connections as axum takes them.
+struct Accepted {
+    incoming: ReceiverStream<io::Result<Connection>>,
+    addr: SocketAddr,
+}
+
+impl axum::serve::Listener for Accepted {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            match self.incoming.next().await {
+                Some(Ok(connection)) => {
+                    let addr = connection.addr().unwrap_or(self.addr);
+                    return (connection, addr);
+                }
+                Some(Err(_)) => {}
+                // No more to come: the server is stopping.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.addr)
+    }
+}
