@@ -11,7 +11,9 @@ use crate::config::Overrides;
 use crate::config::env::list;
 use crate::config::settings::LogFormat;
 
-pub use server::{ServerArgs, ServerLogin, TokenArgs, TokenCommand, UserArgs, UserCommand};
+pub use server::{
+    QueriesArgs, QueriesCommand, ServerArgs, ServerLogin, TokenArgs, TokenCommand, UserArgs, UserCommand,
+};
 
 /// Exchange trades into an open lakehouse, served over Arrow Flight SQL.
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Ask a server and print the rows
     Query(QueryArgs),
+    /// What runs on a server, and stopping it
+    Queries(QueriesArgs),
     /// Where everything stands
     Status(StatusArgs),
     /// Prove that nothing was lost or doubled
@@ -571,6 +575,7 @@ impl Cli {
                 args.server.put(&mut over);
             }
             Command::Query(args) => args.login.put(&mut over),
+            Command::Queries(args) => args.put(&mut over),
             Command::Status(args) => {
                 args.lake.put(&mut over);
                 args.kafka.put(&mut over);

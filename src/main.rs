@@ -71,6 +71,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Rebuild(args) => rebuild::run(&settings, &args).await,
             Command::Serve(_) => serve::run(&settings).await,
             Command::Query(args) => query::run(args, &settings.query).await,
+            Command::Queries(args) => query::queries(args.command, &settings.query).await,
             Command::Status(args) => status::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Verify(args) => verify::run(&args, &settings, &options::lake(&settings, Durability::Sync)?).await,
             Command::Parity(args) => parity::run(&args, &options::lake(&settings, Durability::Sync)?).await,

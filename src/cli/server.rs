@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::OutputFormat;
 use crate::config::Overrides;
 
 #[derive(Debug, Args)]
@@ -75,6 +76,44 @@ impl ServerLogin {
         over.flag("query.token", "--token", self.token.clone());
         over.flag("query.user", "--user", self.user.clone());
         over.flag("query.password", "--password", self.password.clone());
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct QueriesArgs {
+    #[command(subcommand)]
+    pub command: QueriesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueriesCommand {
+    /// Your own statements, an admin's list has everyone's
+    List(QueriesListArgs),
+    /// Stop one of your own, an admin may stop any
+    Cancel(QueriesCancelArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct QueriesListArgs {
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
+    #[command(flatten)]
+    pub login: ServerLogin,
+}
+
+#[derive(Debug, Args)]
+pub struct QueriesCancelArgs {
+    pub id: String,
+    #[command(flatten)]
+    pub login: ServerLogin,
+}
+
+impl QueriesArgs {
+    pub fn put(&self, over: &mut Overrides) {
+        match &self.command {
+            QueriesCommand::List(args) => args.login.put(over),
+            QueriesCommand::Cancel(args) => args.login.put(over),
+        }
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn run(args: QueryArgs, settings: &QuerySettings) -> anyhow::Result<()
     Ok(())
 }
 
-async fn connect(login: &ServerLogin, settings: &QuerySettings) -> anyhow::Result<FlightSqlServiceClient<Channel>> {
+pub async fn connect(login: &ServerLogin, settings: &QuerySettings) -> anyhow::Result<FlightSqlServiceClient<Channel>> {
     let server = &settings.server;
     let endpoint = Endpoint::from_shared(uri(server))
         .map_err(|_| Usage(format!("{server:?} is no server address; write --server HOST:PORT")))?
@@ -138,7 +138,7 @@ fn root(error: &dyn std::error::Error) -> String {
     deepest.to_string()
 }
 
-fn plain_status(server: &str, status: &tonic::Status) -> anyhow::Error {
+pub fn plain_status(server: &str, status: &tonic::Status) -> anyhow::Error {
     Refused {
         server: server.to_owned(),
         code: status.code(),

@@ -94,6 +94,18 @@ fn users_log_in_and_are_revoked() {
         assert_eq!(refused.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&refused.stderr).contains("Unauthenticated"));
     }
+    let of_alice = ["--server", &server.flight, "--token", token];
+    let mine = output(
+        folder,
+        &[&["queries", "list", "--format", "json"][..], &of_alice].concat(),
+    );
+    assert!(
+        String::from_utf8_lossy(&mine.stdout).contains("SELECT 1 AS one"),
+        "{mine:?}"
+    );
+    let none = output(folder, &[&["queries", "cancel", "no-such-id"][..], &of_alice].concat());
+    assert_eq!(none.status.code(), Some(1));
+
     stdout(folder, &["user", "revoke", "alice"]);
     eventually("the revoke holds", Duration::from_secs(5), || {
         (!server.ask(folder, &["--token", token]).status.success()).then_some(())
