@@ -174,11 +174,27 @@ pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
         metrics_token: Some(Secret(serve.metrics_token.clone().into_bytes())).filter(|token| !token.0.is_empty()),
         memory_bytes: usize::try_from(serve.memory.0)?,
         spill_bytes: serve.spill.0,
+        spill_dir: path(&serve.spill_dir),
+        query_threads: usize::try_from(serve.query_threads)?,
         max_running: usize::try_from(serve.max_running.max(1))?,
+        max_queued: usize::try_from(serve.max_queued)?,
+        max_running_per_user: usize::try_from(serve.max_running_per_user.max(1))?,
+        max_queued_per_user: usize::try_from(serve.max_queued_per_user)?,
         query_timeout: serve.query_timeout.0,
-        max_rows: if serve.max_rows == 0 { u64::MAX } else { serve.max_rows },
+        max_rows: or_unbounded(serve.max_rows),
+        max_bytes: or_unbounded(serve.max_bytes.0),
+        max_statement_bytes: usize::try_from(serve.max_statement.0)?,
+        reader_timeout: serve.reader_timeout.0,
+        max_connections: usize::try_from(serve.max_connections.max(1))?,
+        handshake_timeout: serve.handshake_timeout.0,
+        drain_timeout: serve.drain_timeout.0,
+        redact_sql: serve.redact_sql,
         ..ServerOptions::default()
     })
+}
+
+fn or_unbounded(most: u64) -> u64 {
+    if most == 0 { u64::MAX } else { most }
 }
 
 fn path(text: &str) -> Option<PathBuf> {

@@ -39,7 +39,7 @@ impl Caller {
             peer: request.extensions().get::<Peer>().and_then(|peer| peer.addr),
             agent: agent.unwrap_or_default().chars().take(MAX_AGENT_CHARS).collect(),
             profile: Profile::of_call(headers, &session)?,
-            timeout: [timeout(headers), session.timeout()].into_iter().flatten().min(),
+            timeout: timeout(headers),
             session,
             identity,
         })

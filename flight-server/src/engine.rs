@@ -338,8 +338,14 @@ impl Engine {
 
     /// Counts and logs an error on its way to the client.
     pub fn fail(&self, error: Error) -> tonic::Status {
-        self.status.failed(self.snapshots.lake().clock().now_us(), &error);
-        tracing::info!(kind = ?error.kind(), error = %error, "request failed");
+        // A message may quote the statement.
+        let told = if self.options.redact_sql {
+            error.code_name()
+        } else {
+            error.to_string()
+        };
+        tracing::info!(kind = ?error.kind(), error = told, "request failed");
+        self.status.failed(self.snapshots.lake().clock().now_us(), told);
         error.into()
     }
 }

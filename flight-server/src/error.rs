@@ -231,7 +231,7 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn humanize(time: Duration) -> String {
+pub(crate) fn humanize(time: Duration) -> String {
     if time.as_secs() >= 1 && time.subsec_millis() == 0 {
         format!("{} s", time.as_secs())
     } else {

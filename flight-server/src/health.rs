@@ -19,7 +19,7 @@ use crate::identity::digests_equal;
 use crate::options::Secret;
 use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
-use crate::transport::{Connection, Tls, accept};
+use crate::transport::{Connection, ConnectionLimits, Tls, accept};
 
 /// What open connections get at shutdown.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -98,11 +98,17 @@ async fn metrics(State(face): State<Face>, headers: HeaderMap) -> impl IntoRespo
 }
 
 /// Serves until `stop`.
-pub async fn serve(listener: TcpListener, tls: Option<Tls>, face: Face, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    limits: ConnectionLimits,
+    face: Face,
+    stop: CancellationToken,
+) {
     let Ok(addr) = listener.local_addr() else { return };
     tracing::info!(%addr, "serving health and metrics");
     let accepted = Accepted {
-        incoming: accept(listener, tls, stop.clone()),
+        incoming: accept(listener, tls, limits, stop.clone()),
         addr,
     };
     let serving = axum::serve(accepted, router(face)).with_graceful_shutdown(stop.clone().cancelled_owned());

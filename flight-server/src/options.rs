@@ -46,6 +46,12 @@ pub struct ServerOptions {
     pub redact_sql: bool,
     /// Bytes of a statement.
     pub max_statement_bytes: usize,
+    /// A client that takes nothing of its result for this long is cut off: it holds a slot that others wait for.
+    pub reader_timeout: Duration,
+    /// Open connections of one listener; more wait in the system's queue.
+    pub max_connections: usize,
+    /// What a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// Life of a ticket and of a prepared statement's handle.
     pub ticket_lifetime: Duration,
     pub bearer_lifetime: Duration,
@@ -81,6 +87,9 @@ impl Default for ServerOptions {
             metrics_token: None,
             redact_sql: false,
             max_statement_bytes: 1 << 20,
+            reader_timeout: Duration::from_secs(60),
+            max_connections: 4_096,
+            handshake_timeout: Duration::from_secs(10),
             ticket_lifetime: Duration::from_secs(24 * 3600),
             bearer_lifetime: Duration::from_secs(30 * 24 * 3600),
             poll_interval: Duration::from_millis(100),

@@ -36,9 +36,9 @@ pub struct Parsed {
     pub functions: BTreeSet<String>,
     /// Tables at another time than now.
     pub travels: Vec<Travel>,
-    /// Tables of the schema `system`.
+    /// Those of [`system::MADE`].
     pub system: BTreeSet<String>,
-    /// Reads the list of tables, or of what the server does: information_schema, SHOW, DESCRIBE, system.
+    /// Reads the list of tables, or of what the server does: information_schema, SHOW, DESCRIBE, `system`.
     pub lists_tables: bool,
 }
 
@@ -88,11 +88,13 @@ impl Parsed {
         if matches!(&reference, TableReference::Bare { table } if self.functions.contains(table.as_ref())) {
             return;
         }
-        if matches!(resolved.schema.as_ref(), "information_schema" | system::SCHEMA) {
+        if resolved.schema.as_ref() == "information_schema" {
             self.lists_tables = true;
-            if resolved.schema.as_ref() == system::SCHEMA {
-                self.system.insert(resolved.table.to_string());
-            }
+            return;
+        }
+        if resolved.schema.as_ref() == system::SCHEMA && system::MADE.contains(&resolved.table.as_ref()) {
+            self.lists_tables = true;
+            self.system.insert(resolved.table.to_string());
             return;
         }
         match TableName::parse(&format!("{}.{}", resolved.schema, resolved.table)) {

@@ -1,7 +1,7 @@
 //! The statements that run here and the last ones that ran: what `system.queries` shows, what can be cancelled, and the audit
 //! line of each.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,7 +123,8 @@ impl Progress {
 
 #[derive(Debug)]
 pub struct Queries {
-    running: Mutex<HashMap<String, Arc<Query>>>,
+    /// A ticket may run more than once, so ids repeat.
+    running: Mutex<Vec<Arc<Query>>>,
     ended: Mutex<VecDeque<Arc<Query>>>,
     clock: Clock,
     /// Statements stand in the log and in `system.queries` as their digest only.
@@ -143,7 +144,7 @@ impl Queries {
     /// A statement that arrived. It is shown as ended once the returned guard is dropped.
     pub fn begin(self: &Arc<Self>, id: String, sql: &str, caller: &Caller, cancel: CancellationToken) -> Running {
         let query = Arc::new(Query {
-            id: id.clone(),
+            id,
             user: caller.identity.user.clone(),
             peer: caller.peer,
             client: caller.agent.clone(),
@@ -162,7 +163,7 @@ impl Queries {
         self.running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, query.clone());
+            .push(query.clone());
         Running {
             queries: self.clone(),
             query,
@@ -182,14 +183,7 @@ impl Queries {
 
     /// Those that `identity` may see, running ones first, then the newest.
     pub fn visible(&self, identity: &Identity) -> Vec<Arc<Query>> {
-        let mut all: Vec<_> = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
-        all.sort_by_key(|query| query.started_us);
+        let mut all = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(ended.iter().rev().cloned());
         drop(ended);
@@ -200,10 +194,10 @@ impl Queries {
     /// Stops query `id` if it runs here and is the caller's, or the caller an admin.
     pub fn cancel(&self, id: &str, identity: &Identity) -> bool {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = running
-            .get(id)
-            .filter(|query| identity.admin || query.user == identity.user);
-        found.map(|query| query.cancel.cancel()).is_some()
+        let theirs = |query: &&Arc<Query>| query.id == id && (identity.admin || query.user == identity.user);
+        let found: Vec<_> = running.iter().filter(theirs).collect();
+        found.iter().for_each(|query| query.cancel.cancel());
+        !found.is_empty()
     }
 
     /// The audit line of a statement that never ran.
@@ -216,7 +210,7 @@ impl Queries {
         self.running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&query.id);
+            .retain(|other| !Arc::ptr_eq(other, query));
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.len() == KEPT {
             ended.pop_front();
@@ -225,7 +219,7 @@ impl Queries {
     }
 }
 
-pub fn digest(sql: &str) -> String {
+fn digest(sql: &str) -> String {
     Sha256::digest(sql.as_bytes())
         .iter()
         .map(|b| format!("{b:02x}"))
@@ -246,7 +240,9 @@ impl Running {
     }
 
     pub fn failed(&mut self, error: &Error) {
-        self.outcome = Some((error.code_name(), Some(error.to_string())));
+        // A message may quote the statement.
+        let text = (!self.queries.redact).then(|| error.to_string());
+        self.outcome = Some((error.code_name(), text));
     }
 }
 

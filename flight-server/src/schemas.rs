@@ -1,4 +1,4 @@
-//! The tables of one query as a DataFusion catalog: `ticklake.{bronze,silver,gold}`, each table at its pinned version.
+//! The tables of one query as a DataFusion catalog: `ticklake.{bronze,silver,gold,system}`, each table at its pinned version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::version::TableVersion;
 pub const CATALOG: &str = "ticklake";
 /// Always there, with or without tables.
 pub const SCHEMAS: [&str; 3] = ["bronze", "silver", "gold"];
-/// What is asked for, and what is not of the lake: see `system`.
-type Extra = BTreeMap<String, Arc<dyn TableProvider>>;
+/// Tables of the schema `system` whose rows are made for the statement.
+type Made = BTreeMap<String, Arc<dyn TableProvider>>;
 /// Where a table name without a schema is looked for.
 pub const DEFAULT_SCHEMA: &str = "gold";
 
@@ -23,16 +23,12 @@ pub const DEFAULT_SCHEMA: &str = "gold";
 #[derive(Debug, Default)]
 pub struct PinnedCatalog {
     schemas: BTreeMap<String, Arc<PinnedSchema>>,
-    system: Option<Arc<MadeSchema>>,
 }
-
-/// Tables whose rows were made for this statement.
-#[derive(Debug)]
-struct MadeSchema(Extra);
 
 #[derive(Debug, Default)]
 struct PinnedSchema {
     tables: BTreeMap<String, Arc<TableVersion>>,
+    made: Made,
 }
 
 impl PinnedCatalog {
@@ -40,7 +36,7 @@ impl PinnedCatalog {
     pub fn new(
         may_read: impl Fn(&str) -> bool,
         versions: impl IntoIterator<Item = Arc<TableVersion>>,
-        system: Extra,
+        made: Made,
     ) -> Self {
         let mut schemas: BTreeMap<String, PinnedSchema> = SCHEMAS
             .iter()
@@ -51,26 +47,24 @@ impl PinnedCatalog {
             let tables = &mut schemas.entry(version.name().schema().to_owned()).or_default().tables;
             tables.insert(version.name().table().to_owned(), version);
         }
+        if !made.is_empty() {
+            schemas.entry(system::SCHEMA.to_owned()).or_default().made = made;
+        }
         Self {
             schemas: schemas
                 .into_iter()
                 .map(|(name, schema)| (name, Arc::new(schema)))
                 .collect(),
-            system: (!system.is_empty()).then(|| Arc::new(MadeSchema(system))),
         }
     }
 }
 
 impl CatalogProvider for PinnedCatalog {
     fn schema_names(&self) -> Vec<String> {
-        let made = self.system.iter().map(|_| system::SCHEMA.to_owned());
-        self.schemas.keys().cloned().chain(made).collect()
+        self.schemas.keys().cloned().collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if name == system::SCHEMA {
-            return self.system.clone().map(|s| s as Arc<dyn SchemaProvider>);
-        }
         self.schemas.get(name).map(|s| s.clone() as Arc<dyn SchemaProvider>)
     }
 }
@@ -78,34 +72,17 @@ impl CatalogProvider for PinnedCatalog {
 #[async_trait]
 impl SchemaProvider for PinnedSchema {
     fn table_names(&self) -> Vec<String> {
-        self.tables.keys().cloned().collect()
+        self.tables.keys().chain(self.made.keys()).cloned().collect()
     }
 
     async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
-        let table = self
-            .tables
-            .get(name)
-            .map(|v| Arc::new(PinnedTable::new(v.clone())) as Arc<dyn TableProvider>);
-        Ok(table)
+        let pinned = self.tables.get(name);
+        let pinned = pinned.map(|v| Arc::new(PinnedTable::new(v.clone())) as Arc<dyn TableProvider>);
+        Ok(pinned.or_else(|| self.made.get(name).cloned()))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.tables.contains_key(name)
-    }
-}
-
-#[async_trait]
-impl SchemaProvider for MadeSchema {
-    fn table_names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
-    }
-
-    async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {
-        Ok(self.0.get(name).cloned())
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.tables.contains_key(name) || self.made.contains_key(name)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::service::Service;
 use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
 use crate::ticket::Signer;
-use crate::transport::{HTTP_1, Tls, accept};
+use crate::transport::{ConnectionLimits, HTTP_1, Tls, accept};
 use crate::wire::Wire;
 
 /// Parameter batches come in one message; answers are split before they get near it.
@@ -61,6 +61,10 @@ pub async fn serve(
         check_exposure(address(http)?, &options)?;
     }
     let drain_timeout = options.drain_timeout;
+    let limits = ConnectionLimits {
+        open: options.max_connections,
+        handshake: options.handshake_timeout,
+    };
     let followers = TaskTracker::new();
     let stop_followers = CancellationToken::new();
     let _stop_followers = stop_followers.clone().drop_guard();
@@ -113,9 +117,9 @@ pub async fn serve(
     let stop_accepting = shutdown.clone();
     if let Some(listener) = http {
         let tls = tls.as_ref().map(|tls| tls.speaking(HTTP_1));
-        followers.spawn(health::serve(listener, tls, face, stop_followers.clone()));
+        followers.spawn(health::serve(listener, tls, limits, face, stop_followers.clone()));
     }
-    let incoming = accept(listener, tls, shutdown.clone());
+    let incoming = accept(listener, tls, limits, shutdown.clone());
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))

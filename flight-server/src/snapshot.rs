@@ -225,7 +225,7 @@ async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
         // Said once, however long it lasts.
         match (&looked, failing) {
             (Err(error), false) => {
-                shared.status.noted(shared.lake.clock().now_us(), error);
+                shared.status.noted(shared.lake.clock().now_us(), error.to_string());
                 tracing::warn!(table = %follower.table.name(), error = %chain(error), "cannot follow the table's log");
             }
             (Ok(()), true) => tracing::info!(table = %follower.table.name(), "following the table's log again"),

@@ -5,8 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::error::Error;
-
 #[derive(Debug, Default)]
 pub struct ServerStatus {
     queries: AtomicU64,
@@ -107,14 +105,14 @@ impl ServerStatus {
         self.queries.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn failed(&self, at_us: i64, error: &Error) {
+    pub(crate) fn failed(&self, at_us: i64, message: String) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        self.noted(at_us, error);
+        self.noted(at_us, message);
     }
 
     /// Went wrong beside the queries.
-    pub(crate) fn noted(&self, at_us: i64, error: &Error) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((at_us, error.to_string()));
+    pub(crate) fn noted(&self, at_us: i64, message: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((at_us, message));
     }
 
     pub(crate) fn sent(&self, rows: u64, bytes: u64) {

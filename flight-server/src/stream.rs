@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, humanize};
 use crate::frames::{self, Encoder, split};
 use crate::output;
 use crate::queries::Running;
@@ -31,8 +31,6 @@ use crate::runs::Runs;
 const FRAMES_AHEAD: usize = 4;
 /// Proxies cut connections that are silent for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// A client that takes nothing for this long is cut off: it holds a slot that others wait for.
-const SLOW_READER: Duration = Duration::from_secs(60);
 
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
 
@@ -177,7 +175,8 @@ impl Drop for Open {
 async fn send_frames(engine: &Engine, query: Query, running: &Running, sender: &Sender) -> Result<()> {
     let statement = &running.query;
     let mut encoder = Encoder::default();
-    send(sender, encoder.schema(&query.schema)).await?;
+    let patience = engine.options.reader_timeout;
+    send(sender, encoder.schema(&query.schema), patience).await?;
     let mut rows = Rows {
         runs: query.runs,
         stream: None,
@@ -200,18 +199,18 @@ async fn send_frames(engine: &Engine, query: Query, running: &Running, sender: &
         engine.status.sent(more_rows, more_bytes);
         statement.rows.fetch_add(more_rows, Ordering::Relaxed);
         statement.bytes.fetch_add(more_bytes, Ordering::Relaxed);
-        send(sender, frame).await?;
+        send(sender, frame, patience).await?;
     }
     Ok(())
 }
 
-async fn send(sender: &Sender, frame: FlightData) -> Result<()> {
-    match tokio::time::timeout(SLOW_READER, sender.send(Ok(frame))).await {
+async fn send(sender: &Sender, frame: FlightData, patience: Duration) -> Result<()> {
+    match tokio::time::timeout(patience, sender.send(Ok(frame))).await {
         // A client that went away ends the query elsewhere.
         Ok(_) => Ok(()),
         Err(_) => Err(Error::Limit(format!(
-            "the client took nothing for {} s; read faster, or ask for less at once",
-            SLOW_READER.as_secs()
+            "the client took nothing for {}; read faster, or ask for less at once",
+            humanize(patience)
         ))),
     }
 }

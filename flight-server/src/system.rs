@@ -19,6 +19,8 @@ use crate::version::TableVersion;
 pub const SCHEMA: &str = "system";
 pub const QUERIES: &str = "queries";
 pub const TABLES: &str = "tables";
+/// The others of this schema are tables of the lake.
+pub const MADE: [&str; 2] = [QUERIES, TABLES];
 /// A file smaller than this is one that optimizing would join with others.
 const SMALL_FILE_BYTES: u64 = 16 << 20;
 

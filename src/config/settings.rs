@@ -214,11 +214,33 @@ pub struct ServeSettings {
     pub memory: Size,
     /// Disk that spilled data may take.
     pub spill: Size,
-    /// Queries that run at once; more wait.
+    /// Folder for spilled data; empty: the system's.
+    pub spill_dir: String,
+    /// Threads that run queries; 0: as many as there are cores.
+    pub query_threads: u32,
+    /// Queries that run at once; more wait, and above `max_queued` they are refused.
     pub max_running: u32,
+    pub max_queued: u32,
+    /// The same of one user, where there are users.
+    pub max_running_per_user: u32,
+    pub max_queued_per_user: u32,
+    /// From the call to the last byte of the result; a client may ask for less.
     pub query_timeout: Span,
-    /// Rows that one result may have; 0: no bound.
+    /// Rows that one result may have, and bytes as they are sent; 0: no bound. More is an error, never a shorter result.
     pub max_rows: u64,
+    pub max_bytes: Size,
+    /// Bytes of a statement's text.
+    pub max_statement: Size,
+    /// A client that takes nothing of its result for this long is cut off.
+    pub reader_timeout: Span,
+    /// Open connections of each listener; more wait.
+    pub max_connections: u32,
+    /// What a TLS handshake may take.
+    pub handshake_timeout: Span,
+    /// What running queries get when the server stops.
+    pub drain_timeout: Span,
+    /// Statements stand in the log and in `system.queries` as their digest only.
+    pub redact_sql: bool,
 }
 
 /// Where `ticklake query` goes and as whom.
@@ -390,9 +412,21 @@ impl Default for ServeSettings {
             login_lifetime: Span::seconds(30 * 24 * 3_600),
             memory: Size(1 << 30),
             spill: Size(10 << 30),
+            spill_dir: String::new(),
+            query_threads: 0,
             max_running: 8,
+            max_queued: 256,
+            max_running_per_user: 6,
+            max_queued_per_user: 128,
             query_timeout: Span::seconds(300),
             max_rows: 0,
+            max_bytes: Size(0),
+            max_statement: Size(1 << 20),
+            reader_timeout: Span::seconds(60),
+            max_connections: 4_096,
+            handshake_timeout: Span::seconds(10),
+            drain_timeout: Span::seconds(10),
+            redact_sql: false,
         }
     }
 }

@@ -20,13 +20,18 @@ use super::certificate;
 use super::tls::Tls;
 use crate::identity::Peer;
 
-/// Open connections of one face; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 4_096;
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Shaken hands that the server has not taken yet.
 const READY_AHEAD: usize = 64;
 /// After an error of the listener itself, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections of one face are open, and how long each may take to get there.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// More wait in the system's queue.
+    pub open: usize,
+    pub handshake: Duration,
+}
 
 /// An accepted connection; its place among the open ones goes with it.
 pub struct Connection {
@@ -44,20 +49,22 @@ enum Io {
 pub fn accept(
     listener: TcpListener,
     tls: Option<Tls>,
+    limits: ConnectionLimits,
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(READY_AHEAD);
-    tokio::spawn(accept_all(listener, tls, stop, sender));
+    tokio::spawn(accept_all(listener, tls, limits, stop, sender));
     ReceiverStream::new(receiver)
 }
 
 async fn accept_all(
     listener: TcpListener,
     tls: Option<Tls>,
+    limits: ConnectionLimits,
     stop: CancellationToken,
     sender: mpsc::Sender<io::Result<Connection>>,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(limits.open));
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -76,7 +83,7 @@ async fn accept_all(
         let _unchanged = socket.set_nodelay(true);
         let (tls, sender) = (tls.clone(), sender.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_LIMIT, shake_hands(socket, addr, tls, place)).await {
+            match tokio::time::timeout(limits.handshake, shake_hands(socket, addr, tls, place)).await {
                 Ok(Ok(connection)) => {
                     let _server_gone = sender.send(Ok(connection)).await;
                 }
