@@ -7,6 +7,7 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use datafusion::arrow::array::AsArray;
 use futures::TryStreamExt;
 use ticklake_flight_server::ServerOptions;
+use ticklake_sql::TableName;
 use tonic::Code;
 
 use crate::fixture::*;
@@ -115,8 +116,13 @@ async fn statements_are_shown_and_cancelled_by_id() {
 #[tokio::test]
 async fn the_tables_and_their_state_are_shown() {
     let lake = TestLake::with_bars(3).await;
+    let checks = lake.lake.create_table(&TableName::system_checks()).await.unwrap();
+    add(&checks, "BTC-USDT", 0..2).await;
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
+    assert_eq!(number(&mut client, "SELECT count(*) FROM system.checks").await, 2);
+    let both = "SELECT count(*) FROM system.checks, system.tables t WHERE t.table_schema = 'system' AND t.table_name = 'checks'";
+    assert_eq!(number(&mut client, both).await, 2);
     let sql = "SELECT count(*) FROM system.tables WHERE table_name = 'ohlcv_1m' AND version = 3 AND files = 3 AND small_files = 3 \
                AND rows = 9 AND bytes > 0 AND log_depth >= 1 AND committed_at > '2026-01-01'";
     assert_eq!(number(&mut client, sql).await, 1);
