@@ -31,6 +31,7 @@ mod wire;
 mod xdbc;
 
 mod admission;
+mod bind;
 mod bounds;
 mod dropped;
 mod engine;

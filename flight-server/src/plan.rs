@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ScalarValue, TableReference};
+use datafusion::common::TableReference;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement as DFStatement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -195,61 +193,6 @@ fn named_missing(error: Error, missing: &[String]) -> Error {
         }
         _ => error,
     }
-}
-
-/// The type that the plan expects of each parameter; None where it cannot tell or uses ask for different ones.
-pub fn parameter_types(plan: &LogicalPlan, count: usize) -> Result<Vec<Option<DataType>>> {
-    let mut found: Vec<Vec<DataType>> = vec![Vec::new(); count];
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Limit(limit) = node {
-            // The planner leaves these untyped; only a count makes sense.
-            for n in [&limit.skip, &limit.fetch]
-                .into_iter()
-                .flatten()
-                .filter_map(|e| untyped_position(e))
-            {
-                if let Some(types) = found.get_mut(n - 1) {
-                    types.push(DataType::Int64);
-                }
-            }
-        }
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Placeholder(placeholder) = expr
-                    && let (Some(field), Ok(n)) = (&placeholder.field, placeholders::position(&placeholder.id))
-                    && let Some(types) = found.get_mut(n - 1)
-                    && !types.contains(field.data_type())
-                {
-                    types.push(field.data_type().clone());
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(found
-        .into_iter()
-        .map(|mut types| if types.len() == 1 { types.pop() } else { None })
-        .collect())
-}
-
-fn untyped_position(expr: &Expr) -> Option<usize> {
-    match expr {
-        Expr::Placeholder(placeholder) if placeholder.field.is_none() => placeholders::position(&placeholder.id).ok(),
-        _ => None,
-    }
-}
-
-/// `plan` with `values` in the place of its parameters.
-pub fn bind(plan: &LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
-    if values.is_empty() {
-        return Ok(plan.clone());
-    }
-    plan.clone()
-        .with_param_values(values)
-        .map_err(|error| match Error::from(error) {
-            Error::Plan(text) => Error::Parameter(text),
-            other => other,
-        })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 
+use crate::bind;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -96,7 +97,8 @@ impl Engine {
             ..
         } = pinned;
         let plan = plan::plan(&state, &parsed, &missing).await?;
-        let parameter_types = plan::parameter_types(&plan, parsed.parameters)?;
+        let parameter_types = bind::types(&plan, parsed.parameters)?;
+        let plan = bind::typed(plan, &parameter_types)?;
         let optimized = if cacheable { optimized(&state, &plan) } else { None };
         let planned = Arc::new(Planned {
             parsed,

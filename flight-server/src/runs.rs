@@ -18,9 +18,9 @@ use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use tokio_util::sync::CancellationToken;
 
+use crate::bind;
 use crate::error::{Error, Result};
 use crate::parameters;
-use crate::plan;
 use crate::planned::Planned;
 use crate::yielding::cancellable;
 
@@ -123,14 +123,14 @@ fn run(planned: &Planned, values: Vec<ScalarValue>) -> Result<Run> {
             optimized: true,
         }),
         Some(optimized) if as_expected => {
-            let bound = plan::bind(optimized, values)?;
+            let bound = bind::values(optimized, values)?;
             // Arithmetic on values becomes a literal again, which is what files are pruned by.
             let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(SimplifyExpressions::new())];
             let plan = Optimizer::with_rules(rules).optimize(bound, &planned.state, |_, _| {})?;
             Ok(Run { plan, optimized: true })
         }
         _ => Ok(Run {
-            plan: plan::bind(&planned.plan, values)?,
+            plan: bind::values(&planned.plan, values)?,
             optimized: false,
         }),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_flight::sql::client::PreparedStatement;
 use datafusion::arrow::array::*;
 use datafusion::arrow::buffer::ScalarBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, UnionFields};
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit, UnionFields};
 use ticklake_flight_server::ServerOptions;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -90,6 +90,31 @@ async fn values_are_bound_by_position() {
             .value(0),
         20
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_parameter_has_the_type_of_its_use_wherever_it_stands() {
+    let lake = TestLake::with_bars(30).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = "SELECT $1 AS since, count(*) AS n FROM gold.ohlcv_1m WHERE window_start >= $1 AND symbol = 'BTC-USDT'";
+    let statement = client.prepare(sql.to_owned(), None).await.unwrap();
+    let utc = |unit| DataType::Timestamp(unit, Some("UTC".into()));
+    let announced = statement.dataset_schema().unwrap();
+    assert_eq!(announced.field(0).data_type(), &utc(TimeUnit::Microsecond));
+    let asked = statement.parameter_schema().unwrap();
+    assert_eq!(asked.field(0).data_type(), &utc(TimeUnit::Millisecond));
+    let rows = run(&mut client, sql, values(vec![text(&["2026-01-01T00:10:00Z"])]))
+        .await
+        .unwrap();
+    assert_eq!(rows.schema().field(0), announced.field(0));
+    let since = rows
+        .column(0)
+        .as_primitive::<datafusion::arrow::datatypes::TimestampMicrosecondType>();
+    assert_eq!(since.value(0), START_US + 600_000_000);
+    let counted = rows.column(1).as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+    assert_eq!(counted.value(0), 20);
     server.stop().await;
 }
 
