@@ -258,17 +258,19 @@ impl Engine {
         let id = claims.query_id.clone();
         let mut running = self.statements.begin(id, &claims.sql, &caller, cancel);
         match self.start(claims, &session, &caller, &running, deadline).await {
-            Ok((query, versions, age_ms)) => {
-                let lane = query.limit;
+            Ok((work, versions, age_ms)) => {
+                let lane = work.limit;
+                let query = running.query.clone();
                 let run = stream::Run {
                     engine: self.clone(),
-                    query,
+                    work,
                     running,
                     deadline: deadline.min(Instant::now() + lane),
                     limit: limit.min(lane),
                 };
                 Ok(Frames {
                     stream: stream::start(run, &self.queries),
+                    query,
                     versions,
                     age_ms,
                 })
@@ -287,7 +289,7 @@ impl Engine {
         caller: &Caller,
         running: &Running,
         deadline: Instant,
-    ) -> Result<(stream::Query, String, String)> {
+    ) -> Result<(stream::Work, String, String)> {
         let profile = Profile::from_code(claims.profile)?;
         let (engine, session, identity) = (self.clone(), session.clone(), caller.identity.clone());
         let statement = running.query.clone();
@@ -316,14 +318,14 @@ impl Engine {
             );
             let mut runtime = shared.as_ref().clone();
             runtime.memory_pool = Arc::new(pool);
-            let query = stream::Query {
+            let work = stream::Work {
                 runs: runs.within(Arc::new(runtime), statement.cancel.clone()),
                 schema,
                 limit: turn.limit,
                 max_rows: turn.max_rows,
                 max_bytes: engine.options.max_bytes,
             };
-            Ok((query, versions, age_ms))
+            Ok((work, versions, age_ms))
         });
         tokio::select! {
             () = cancel.cancelled() => Err(Error::Cancelled),

@@ -27,6 +27,7 @@ mod session;
 mod session_cookie;
 mod session_messages;
 mod statement;
+mod trailers;
 mod wire;
 mod xdbc;
 

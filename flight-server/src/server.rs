@@ -21,6 +21,7 @@ use crate::service::Service;
 use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
 use crate::ticket::Signer;
+use crate::trailers::TimesLayer;
 use crate::transport::{ConnectionLimits, HTTP_1, Tls, accept};
 use crate::wire::Wire;
 
@@ -128,6 +129,7 @@ pub async fn serve(
             gate,
             status: status.clone(),
         })
+        .layer(TimesLayer)
         .add_service(flight)
         .serve_with_incoming_shutdown(incoming, async move { stop_accepting.cancelled().await });
     let drained = async {

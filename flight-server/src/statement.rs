@@ -59,5 +59,6 @@ pub async fn run(
             response.metadata_mut().insert(name, value);
         }
     }
+    response.extensions_mut().insert(frames.query);
     Ok(response)
 }

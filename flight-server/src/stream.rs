@@ -24,7 +24,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, humanize};
 use crate::frames::{self, Encoder, split};
 use crate::output;
-use crate::queries::Running;
+use crate::queries::{Query, Running};
 use crate::runs::Runs;
 
 /// Frames between the query and the network.
@@ -36,13 +36,15 @@ pub type FrameStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + S
 
 pub struct Frames {
     pub stream: FrameStream,
+    /// Whose times go out with the last frame.
+    pub query: Arc<Query>,
     /// JSON objects of table -> version and table -> age, for the initial metadata.
     pub versions: String,
     pub age_ms: String,
 }
 
 /// What is computed.
-pub struct Query {
+pub struct Work {
     /// Run in order, one after the other, as one result.
     pub runs: Runs,
     pub schema: SchemaRef,
@@ -55,7 +57,7 @@ pub struct Query {
 /// A query and what ends it.
 pub struct Run {
     pub engine: Arc<Engine>,
-    pub query: Query,
+    pub work: Work,
     pub running: Running,
     pub deadline: Instant,
     pub limit: Duration,
@@ -68,7 +70,7 @@ pub fn start(run: Run, queries: &Handle) -> FrameStream {
     let (end, ended) = oneshot::channel();
     let open = Open::new(run.engine.clone());
     let cancel = run.running.query.cancel.clone();
-    let nothing = RecordBatch::new_empty(run.query.schema.clone());
+    let nothing = RecordBatch::new_empty(run.work.schema.clone());
     let idle = Encoder::default().batch(&nothing).ok();
     tokio::spawn(watch(cancel.clone(), run.deadline));
     queries.spawn(run_to_end(run, sender, end, open));
@@ -121,7 +123,7 @@ fn last(end: Result<End, oneshot::error::RecvError>) -> Option<Result<FlightData
 async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, _open: Open) {
     let Run {
         engine,
-        query,
+        work,
         mut running,
         deadline,
         limit,
@@ -131,7 +133,7 @@ async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, _open: 
         biased;
         () = sender.closed() => None,
         () = cancel.cancelled() => Some(Err(Error::Cancelled)),
-        outcome = send_frames(&engine, query, &running, &sender) => Some(outcome),
+        outcome = send_frames(&engine, work, &running, &sender) => Some(outcome),
     };
     let outcome = match outcome {
         Some(Err(Error::Cancelled)) if Instant::now() >= deadline => Some(Err(Error::Deadline(limit))),
@@ -172,28 +174,28 @@ impl Drop for Open {
     }
 }
 
-async fn send_frames(engine: &Engine, query: Query, running: &Running, sender: &Sender) -> Result<()> {
+async fn send_frames(engine: &Engine, work: Work, running: &Running, sender: &Sender) -> Result<()> {
     let statement = &running.query;
     let mut encoder = Encoder::default();
     let patience = engine.options.reader_timeout;
-    send(sender, encoder.schema(&query.schema), patience).await?;
+    send(sender, encoder.schema(&work.schema), patience).await?;
     let mut rows = Rows {
-        runs: query.runs,
+        runs: work.runs,
         stream: None,
-        schema: query.schema,
+        schema: work.schema,
         pieces: Vec::new(),
         rows: 0,
-        max_rows: query.max_rows,
+        max_rows: work.max_rows,
     };
     let mut bytes = 0;
     while let Some(batch) = rows.next().await? {
         let frame = encoder.batch(&batch)?;
         let (more_rows, more_bytes) = (batch.num_rows() as u64, frame.data_body.len() as u64);
         bytes += more_bytes;
-        if bytes > query.max_bytes {
+        if bytes > work.max_bytes {
             return Err(Error::Limit(format!(
                 "the result has more than {} bytes; add a LIMIT or a filter, or select fewer columns",
-                query.max_bytes
+                work.max_bytes
             )));
         }
         engine.status.sent(more_rows, more_bytes);

@@ -59,7 +59,7 @@ async fn a_ticket_is_pinned_and_a_commit_is_seen() {
 }
 
 #[tokio::test]
-async fn versions_are_told_with_the_result() {
+async fn versions_and_times_are_told_with_the_result() {
     let lake = TestLake::with_bars(2).await;
     let server = lake.serve(ServerOptions::default()).await;
     let info = describe(&mut server.client().await, COUNT).await.unwrap();
@@ -74,6 +74,13 @@ async fn versions_are_told_with_the_result() {
     assert_eq!(told, r#"{"gold.ohlcv_1m":3}"#);
     let age = response.metadata().get("x-ticklake-age-ms").unwrap().to_str().unwrap();
     assert!(age.starts_with(r#"{"gold.ohlcv_1m":"#), "{age}");
+    let mut frames = response.into_inner();
+    while frames.message().await.unwrap().is_some() {}
+    let trailers = frames.trailers().await.unwrap().unwrap();
+    for name in ["x-ticklake-queue-ms", "x-ticklake-plan-ms", "x-ticklake-execute-ms"] {
+        let ms: u64 = trailers.get(name).expect(name).to_str().unwrap().parse().unwrap();
+        assert!(ms < 60_000, "{name}: {ms}");
+    }
     server.stop().await;
 }
 
