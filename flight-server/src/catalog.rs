@@ -18,6 +18,7 @@ use tonic::Request;
 
 use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::latest;
 use crate::output;
 use crate::profile::Profile;
 use crate::schemas::{CATALOG, SCHEMAS};
@@ -60,15 +61,15 @@ fn internal(error: FlightError) -> Error {
 
 pub async fn tables(service: &Service, query: CommandGetTables, request: &Request<Ticket>) -> Result<RecordBatch> {
     let caller = Caller::of(&service.engine, request)?;
-    let specs: Vec<_> = service
-        .engine
-        .snapshots
-        .all()
-        .await?
+    let all = service.engine.snapshots.all().await?;
+    let mut specs: Vec<_> = all
         .iter()
         .filter(|v| caller.identity.may_read(v.name().schema()))
         .map(|v| v.spec().clone())
         .collect();
+    if let Some(bars) = specs.iter().find(|spec| spec.name == latest::source()).cloned() {
+        specs.push(Arc::new(latest::spec(&bars)?));
+    }
     list(&query, specs, caller.profile)
 }
 

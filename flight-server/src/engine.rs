@@ -21,6 +21,7 @@ use crate::admission::{Admission, Bounds, Slot};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
+use crate::latest::Latest;
 use crate::limits::runtime_env;
 use crate::memory::QueryMemory;
 use crate::options::ServerOptions;
@@ -78,6 +79,7 @@ pub struct Engine {
     metadata: Arc<Admission>,
     pub statements: Arc<Queries>,
     pub(crate) plans: PlanCache,
+    pub(crate) latest: Latest,
     queries: Handle,
     shutdown: CancellationToken,
 }
@@ -128,6 +130,7 @@ impl Engine {
             status,
             options,
             plans: PlanCache::default(),
+            latest: Latest::default(),
             queries,
             shutdown,
         })

@@ -15,7 +15,7 @@ use ticklake_sql::{TableName, tables};
 use crate::error::{Error, Result};
 use crate::schemas::CATALOG;
 use crate::travel::{self, Travel};
-use crate::{bounds, dropped, placeholders, system};
+use crate::{bounds, dropped, latest, placeholders, system};
 
 /// Nesting of expressions and subqueries.
 const RECURSION_LIMIT: usize = 50;
@@ -30,6 +30,8 @@ pub struct Parsed {
     pub tables: Vec<TableName>,
     /// Names that cannot be tables of the lake.
     pub others: Vec<String>,
+    /// Reads `gold.latest`, which is made from one of `tables`.
+    pub latest: bool,
     /// Table functions, in lower case.
     pub functions: BTreeSet<String>,
     /// Tables at another time than now.
@@ -69,6 +71,7 @@ pub fn parse(sql: &str, max_bytes: usize, default_schema: &str) -> Result<Parsed
         parameters: numbered.parameters,
         tables: Vec::new(),
         others: Vec::new(),
+        latest: false,
         travels: functions.travels.into_iter().collect(),
         system: BTreeSet::new(),
         functions: functions.names,
@@ -95,9 +98,21 @@ impl Parsed {
             self.system.insert(resolved.table.to_string());
             return;
         }
+        let ours = resolved.catalog.as_ref() == CATALOG;
+        if ours && (resolved.schema.as_ref(), resolved.table.as_ref()) == (latest::SCHEMA, latest::TABLE) {
+            self.latest = true;
+            return self.read(latest::source());
+        }
         match TableName::parse(&format!("{}.{}", resolved.schema, resolved.table)) {
-            Ok(name) if resolved.catalog.as_ref() == CATALOG && tables::spec(&name).is_ok() => self.tables.push(name),
+            Ok(name) if ours && tables::spec(&name).is_ok() => self.read(name),
             _ => self.others.push(reference.to_string()),
+        }
+    }
+
+    /// Once, however often and by whatever name it is named: it is pinned once.
+    fn read(&mut self, table: TableName) {
+        if !self.tables.contains(&table) {
+            self.tables.push(table);
         }
     }
 }

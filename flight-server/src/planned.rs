@@ -12,9 +12,10 @@ use crate::bind;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
+use crate::latest;
 use crate::plan::{self, Parsed};
 use crate::runs::optimized;
-use crate::schemas::{Catalogs, PinnedCatalog};
+use crate::schemas::{Catalogs, Made, PinnedCatalog};
 use crate::session::{Session, UTC};
 use crate::system;
 use crate::travel::{self, At, TableAt};
@@ -138,6 +139,9 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        if parsed.latest && !pinned.missing.is_empty() {
+            pinned.missing.push(format!("{}.{}", latest::SCHEMA, latest::TABLE));
+        }
         for travel in &parsed.travels {
             let key = travel.to_string();
             let version = match (wanted(&key), travel.at) {
@@ -160,7 +164,16 @@ impl Engine {
         pinned: &Pinned,
     ) -> Result<SessionState> {
         let mut tables = pinned.tables.clone();
-        let mut made = BTreeMap::new();
+        let mut made = Made::new();
+        let bars = |tables: &[Arc<TableVersion>]| tables.iter().find(|t| *t.name() == latest::source()).cloned();
+        if parsed.latest
+            && let Some(bars) = bars(&tables)
+        {
+            made.insert(
+                (latest::SCHEMA, latest::TABLE),
+                self.latest.at(&bars, &self.template).await?,
+            );
+        }
         if parsed.lists_tables {
             let mut all = self.snapshots.all().await?;
             all.retain(|table| identity.may_read(table.name().schema()));
@@ -171,10 +184,15 @@ impl Engine {
             } else {
                 Vec::new()
             };
-            made.insert(system::QUERIES.to_owned(), system::queries(&queries)?);
+            made.insert((system::SCHEMA, system::QUERIES), system::queries(&queries)?);
             let shown = if asked(system::TABLES) { all.as_slice() } else { &[] };
             let stands = system::tables(self.snapshots.lake(), shown).await?;
-            made.insert(system::TABLES.to_owned(), stands);
+            made.insert((system::SCHEMA, system::TABLES), stands);
+            if !parsed.latest
+                && let Some(bars) = bars(&all)
+            {
+                made.insert((latest::SCHEMA, latest::TABLE), latest::empty(&bars)?);
+            }
             // Those that are pinned come last and win.
             tables.splice(0..0, all);
         }

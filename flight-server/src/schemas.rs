@@ -8,14 +8,13 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::common::Result as DFResult;
 
 use crate::scan::PinnedTable;
-use crate::system;
 use crate::version::TableVersion;
 
 pub const CATALOG: &str = "ticklake";
 /// Always there, with or without tables.
 pub const SCHEMAS: [&str; 3] = ["bronze", "silver", "gold"];
-/// Tables of the schema `system` whose rows are made for the statement.
-type Made = BTreeMap<String, Arc<dyn TableProvider>>;
+/// Tables whose rows are made for the statement, by schema and name.
+pub type Made = BTreeMap<(&'static str, &'static str), Arc<dyn TableProvider>>;
 /// Where a table name without a schema is looked for.
 pub const DEFAULT_SCHEMA: &str = "gold";
 
@@ -28,7 +27,7 @@ pub struct PinnedCatalog {
 #[derive(Debug, Default)]
 struct PinnedSchema {
     tables: BTreeMap<String, Arc<TableVersion>>,
-    made: Made,
+    made: BTreeMap<&'static str, Arc<dyn TableProvider>>,
 }
 
 impl PinnedCatalog {
@@ -47,8 +46,8 @@ impl PinnedCatalog {
             let tables = &mut schemas.entry(version.name().schema().to_owned()).or_default().tables;
             tables.insert(version.name().table().to_owned(), version);
         }
-        if !made.is_empty() {
-            schemas.entry(system::SCHEMA.to_owned()).or_default().made = made;
+        for ((schema, table), rows) in made {
+            schemas.entry(schema.to_owned()).or_default().made.insert(table, rows);
         }
         Self {
             schemas: schemas
@@ -72,7 +71,8 @@ impl CatalogProvider for PinnedCatalog {
 #[async_trait]
 impl SchemaProvider for PinnedSchema {
     fn table_names(&self) -> Vec<String> {
-        self.tables.keys().chain(self.made.keys()).cloned().collect()
+        let made = self.made.keys().map(|name| (*name).to_owned());
+        self.tables.keys().cloned().chain(made).collect()
     }
 
     async fn table(&self, name: &str) -> DFResult<Option<Arc<dyn TableProvider>>> {

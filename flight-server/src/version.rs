@@ -97,6 +97,46 @@ impl TableVersion {
         ))
     }
 
+    /// The same with only the files that `keep` says.
+    pub fn only(&self, keep: impl Fn(&DataFile) -> bool) -> Self {
+        let kept = self.by_path.iter().filter(|(_, file)| keep(file));
+        Self::assemble(
+            self.spec.clone(),
+            self.columns.clone(),
+            self.version,
+            self.committed_ms,
+            kept.map(|(path, file)| (path.clone(), file.clone())).collect(),
+        )
+    }
+
+    pub fn holds(&self, path: &str) -> bool {
+        self.by_path.contains_key(path)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_path.is_empty()
+    }
+
+    /// The greatest time that any file's statistics tell, microseconds.
+    pub fn newest_us(&self) -> Option<i64> {
+        let time = self.time_column();
+        self.by_path.values().filter_map(|file| latest(file, time)).max()
+    }
+
+    /// From and to which time the rows of each file lie, microseconds; all of time where its statistics do not tell.
+    pub fn spans_us(&self) -> Vec<(i64, i64)> {
+        let time = self.time_column();
+        let spans = self.by_path.values();
+        spans
+            .map(|file| {
+                (
+                    earliest(file, time).unwrap_or(i64::MIN),
+                    latest(file, time).unwrap_or(i64::MAX),
+                )
+            })
+            .collect()
+    }
+
     fn assemble(
         spec: Arc<TableSpec>,
         columns: Arc<Columns>,
@@ -264,7 +304,17 @@ impl TableVersion {
 /// The greatest time in the file, microseconds.
 fn latest(file: &DataFile, time: Option<usize>) -> Option<i64> {
     let statistics = file.file.statistics.as_ref()?;
-    match statistics.column_statistics.get(time?)?.max_value.get_value()? {
+    micros(statistics.column_statistics.get(time?)?.max_value.get_value()?)
+}
+
+/// And the least.
+fn earliest(file: &DataFile, time: Option<usize>) -> Option<i64> {
+    let statistics = file.file.statistics.as_ref()?;
+    micros(statistics.column_statistics.get(time?)?.min_value.get_value()?)
+}
+
+fn micros(value: &ScalarValue) -> Option<i64> {
+    match value {
         ScalarValue::TimestampMicrosecond(us, _) => *us,
         _ => None,
     }

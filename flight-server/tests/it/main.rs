@@ -5,6 +5,7 @@
 mod catalogs;
 mod fixture;
 mod identity;
+mod latest;
 mod limits;
 mod newest;
 mod prepared;
