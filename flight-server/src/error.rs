@@ -7,12 +7,17 @@ use std::time::Duration;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
+use deltalake::ObjectStoreError;
 use tonic::{Code, Status};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// gRPC headers of Java and C++ clients hold about 8 KiB in all; a message travels percent-encoded in one.
 const MAX_MESSAGE_BYTES: usize = 4_000;
+
+/// In DataFusion's message when spilled data meets its bound; the error has no kind of its own.
+const SPILL_IS_FULL: &str = "max_temp_directory_size";
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,13 +167,49 @@ impl From<DataFusionError> for Error {
                 "the query needs more memory than it may have: {}",
                 first_line(text)
             )),
-            DataFusionError::ObjectStore(source) => Error::Store(chain(source.as_ref())),
-            DataFusionError::ParquetError(source) => Error::Store(chain(source.as_ref())),
+            DataFusionError::ObjectStore(source) => unreadable(source.as_ref()),
+            DataFusionError::ParquetError(source) => unreadable(source.as_ref()),
+            DataFusionError::External(source) => external(source.as_ref()),
+            DataFusionError::ArrowError(source, _) if source.to_string().contains(SPILL_IS_FULL) => Error::Limit(
+                "the query needs more disk to move its data to than it may have; narrow it or sort less at once".into(),
+            ),
             DataFusionError::ArrowError(source, _) => Error::Execution(source.to_string()),
             DataFusionError::Execution(text) => Error::Execution(text.clone()),
             other => Error::Internal(first_line(&other.strip_backtrace())),
         }
     }
+}
+
+/// A file that is gone stays gone: only a newer version of its table can be read.
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Error {
+    if is_gone(error) {
+        return Error::NotFound(format!(
+            "a file of the version that the query reads is gone, its table was vacuumed or dropped; run the query again ({})",
+            chain(error)
+        ));
+    }
+    Error::Store(chain(error))
+}
+
+fn external(error: &(dyn std::error::Error + 'static)) -> Error {
+    let store = |e: &(dyn std::error::Error + 'static)| e.is::<ObjectStoreError>() || e.is::<ParquetError>();
+    if causes(error).any(store) {
+        return unreadable(error);
+    }
+    Error::Internal(first_line(&chain(error)))
+}
+
+fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let typed = causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ObjectStoreError::NotFound { .. })));
+    // Where a footer is missing only the text of object_store's error is left.
+    let text = error.to_string();
+    typed || (text.contains("Object at location") && text.contains("not found"))
+}
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 /// One of our own errors carried through DataFusion as an external one.

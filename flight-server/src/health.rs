@@ -23,8 +23,6 @@ use crate::transport::{Connection, ConnectionLimits, Tls, accept};
 
 /// What open connections get at shutdown.
 const DRAIN: Duration = Duration::from_secs(1);
-/// A lake that does not answer within this is not readable.
-const READY_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Face {
@@ -51,10 +49,9 @@ async fn ready(State(face): State<Face>) -> impl IntoResponse {
 }
 
 async fn why_not(face: &Face) -> Option<String> {
-    let tables = match tokio::time::timeout(READY_WAIT, face.snapshots.all()).await {
-        Ok(Ok(tables)) => tables,
-        Ok(Err(error)) => return Some(error.to_string()),
-        Err(_) => return Some(format!("the lake did not answer within {} s", READY_WAIT.as_secs())),
+    let tables = match face.snapshots.all().await {
+        Ok(tables) => tables,
+        Err(error) => return Some(error.to_string()),
     };
     let max_age_ms = i64::try_from(face.max_age?.as_millis()).unwrap_or(i64::MAX);
     let newest_ms = tables.iter().filter_map(|table| table.committed_ms()).max();

@@ -50,7 +50,7 @@ pub struct ServerOptions {
     pub reader_timeout: Duration,
     /// Open connections of one listener; more wait in the system's queue.
     pub max_connections: usize,
-    /// What a TLS handshake may take.
+    /// What a connection may take until its first byte, or the end of its TLS handshake.
     pub handshake_timeout: Duration,
     /// Life of a ticket and of a prepared statement's handle.
     pub ticket_lifetime: Duration,

@@ -34,6 +34,8 @@ const MAX_FOLLOWED: usize = 256;
 const FAILING_PAUSE: Duration = Duration::from_secs(1);
 /// How long the list of tables is taken as it is by metadata calls.
 const LISTING_AGE: Duration = Duration::from_secs(1);
+/// A store that does not list its tables within this is an error.
+const LISTING_WAIT: Duration = Duration::from_secs(5);
 
 /// Every known table at its newest seen version. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -158,7 +160,16 @@ impl Snapshots {
         }
     }
 
+    /// Looks at what tables there are, within a bound that holds for those who wait for another's look too.
     async fn list(&self) -> Result<()> {
+        let listed = tokio::time::timeout(LISTING_WAIT, self.list_now()).await;
+        listed.unwrap_or_else(|_| {
+            let seconds = LISTING_WAIT.as_secs();
+            Err(Error::Store(format!("the store did not answer within {seconds} s")))
+        })
+    }
+
+    async fn list_now(&self) -> Result<()> {
         let mut listed = self.0.listed.lock().await;
         if listed.is_some_and(|at| at.elapsed() < LISTING_AGE) {
             return Ok(());

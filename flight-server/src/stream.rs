@@ -4,7 +4,9 @@
 //! passes or someone cancels, the task ends and with it everything that it holds. While it computes, an empty batch now and
 //! then keeps idle connections open.
 
+use std::any::Any;
 use std::future::ready;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +16,7 @@ use arrow_flight::FlightData;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::SendableRecordBatchStream;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +33,8 @@ use crate::runs::Runs;
 const FRAMES_AHEAD: usize = 4;
 /// Proxies cut connections that are silent for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+const READ_TWICE: &str = "partition not used yet";
 
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
 
@@ -133,7 +137,9 @@ async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, _open: 
         biased;
         () = sender.closed() => None,
         () = cancel.cancelled() => Some(Err(Error::Cancelled)),
-        outcome = send_frames(&engine, work, &running, &sender) => Some(outcome),
+        outcome = AssertUnwindSafe(send_frames(&engine, work, &running, &sender)).catch_unwind() => {
+            Some(outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))))
+        }
     };
     let outcome = match outcome {
         Some(Err(Error::Cancelled)) if Instant::now() >= deadline => Some(Err(Error::Deadline(limit))),
@@ -156,6 +162,21 @@ async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, _open: 
     drop(running);
     // Nobody listens where the client went away.
     let _ = end.send(outcome);
+}
+
+/// A panic of the engine ends its query, as an error.
+fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or_default();
+    // A nested loop that runs out of memory reads its input again, which repartitioned input does not bear (DataFusion 55.2).
+    if text.contains(READ_TWICE) {
+        return Error::Limit(
+            "the query needs more memory than it may have: a join without an equality holds one side whole; narrow that side".into(),
+        );
+    }
+    Error::Internal(format!("the engine failed: {text}"))
 }
 
 /// Counts the open streams, however one ends.

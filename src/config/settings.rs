@@ -235,7 +235,7 @@ pub struct ServeSettings {
     pub reader_timeout: Span,
     /// Open connections of each listener; more wait.
     pub max_connections: u32,
-    /// What a TLS handshake may take.
+    /// What a connection may take until its first byte, or the end of its TLS handshake.
     pub handshake_timeout: Span,
     /// What running queries get when the server stops.
     pub drain_timeout: Span,

@@ -30,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct ConnectionLimits {
     /// More wait in the system's queue.
     pub open: usize,
+    /// Until its first byte, or the end of its TLS handshake.
     pub handshake: Duration,
 }
 
@@ -87,8 +88,8 @@ async fn accept_all(
                 Ok(Ok(connection)) => {
                     let _server_gone = sender.send(Ok(connection)).await;
                 }
-                Ok(Err(error)) => tracing::debug!(%addr, %error, "no TLS handshake"),
-                Err(_) => tracing::debug!(%addr, "TLS handshake took too long"),
+                Ok(Err(error)) => tracing::debug!(%addr, %error, "no handshake"),
+                Err(_) => tracing::debug!(%addr, "the handshake took too long"),
             }
         });
     }
@@ -105,7 +106,11 @@ async fn shake_hands(
         names: Vec::new(),
     };
     let io = match tls {
-        None => Io::Plain(socket),
+        None => {
+            // Clients speak first: one that says nothing would hold its place for good.
+            socket.peek(&mut [0]).await?;
+            Io::Plain(socket)
+        }
         Some(tls) => {
             let stream = TlsAcceptor::from(tls.config()).accept(socket).await?;
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);

@@ -41,7 +41,7 @@ async fn catalog_calls_answer() {
     let tables = answer(&mut client, info).await;
     assert_eq!(tables.num_columns(), 5);
     let names: Vec<_> = tables.column(2).as_string::<i32>().iter().flatten().collect();
-    assert_eq!(names, ["ohlcv_1m", "trades"]);
+    assert_eq!(names, ["latest", "ohlcv_1m", "trades"]);
     let info = client
         .get_sql_info(vec![SqlInfo::FlightSqlServerName, SqlInfo::FlightSqlServerTransaction])
         .await

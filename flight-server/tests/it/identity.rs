@@ -158,7 +158,7 @@ async fn a_denied_schema_is_closed_at_every_door() {
         assert_eq!(number(&mut alice, sql).await, 0, "{sql}");
         assert!(number(&mut root, sql).await > 0, "{sql}");
     }
-    for (client, schemas, tables, keys) in [(&mut alice, 1, 1, 0), (&mut root, 3, 2, 4)] {
+    for (client, schemas, tables, keys) in [(&mut alice, 1, 2, 0), (&mut root, 3, 3, 4)] {
         let info = client.get_db_schemas(CommandGetDbSchemas::default()).await.unwrap();
         assert_eq!(fetch(client, ticket(&info)).await.unwrap().num_rows(), schemas);
         let all = CommandGetTables {

@@ -48,7 +48,7 @@ async fn metadata_does_not_wait_for_queries() {
         Code::Unavailable
     );
     let sql = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'gold'";
-    assert_eq!(number(&mut other, sql).await, 1);
+    assert_eq!(number(&mut other, sql).await, 2);
     drop((_stream, client, other));
     server.stop().await;
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod catalogs;
+mod faults;
 mod fixture;
 mod identity;
 mod latest;
@@ -13,3 +14,4 @@ mod refusals;
 mod results;
 mod serving;
 mod snapshots;
+mod stalling;

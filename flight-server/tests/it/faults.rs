@@ -1,0 +1,242 @@
+//! What clients, statements and stores may do to a server: each gets a typed error or a bounded wait, and others their answers meanwhile.
+
+use std::time::{Duration, Instant};
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::CommandGetTables;
+use ticklake_flight_server::ServerOptions;
+use ticklake_sql::TableName;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use crate::fixture::*;
+use crate::stalling::StallingStore;
+
+const LONG: &str = "SELECT value, repeat('x', 100) FROM generate_series(1, 100000000)";
+/// An answer to another client meanwhile: the machine is shared, so this is no figure.
+const MEANWHILE: Duration = Duration::from_secs(5);
+
+/// Another client's query is answered.
+async fn answers(server: &TestServer) {
+    let asked = async { number(&mut server.client().await, "SELECT 1").await };
+    let answer = tokio::time::timeout(MEANWHILE, asked).await;
+    assert_eq!(answer.expect("an answer meanwhile"), 1);
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_is_cut_off() {
+    let options = ServerOptions {
+        reader_timeout: Duration::from_millis(300),
+        max_running: 1,
+        ..Default::default()
+    };
+    let server = TestLake::empty().serve(options).await;
+    let info = describe(&mut server.client().await, LONG).await.unwrap();
+    let mut raw = FlightServiceClient::new(server.channel().await);
+    let mut stream = raw.do_get(ticket(&info)).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    eventually("it is cut off", async || server.count("open_streams") == 0).await;
+    answers(&server).await;
+    let end = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a shortened result"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::ResourceExhausted, "{end:?}");
+    assert!(end.message().contains("300 ms"), "{end:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let options = ServerOptions {
+        handshake_timeout: Duration::from_millis(300),
+        ..Default::default()
+    };
+    let server = TestLake::empty().serve(options).await;
+    let mut silent = TcpStream::connect(server.addr).await.unwrap();
+    answers(&server).await;
+    let closed = tokio::time::timeout(MEANWHILE, silent.read(&mut [0])).await;
+    assert!(matches!(closed.expect("an end"), Ok(0) | Err(_)));
+    answers(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_keep_nobody_waiting() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    // Both ends are in this process; where the system allows it few open files, as many as they suffice for.
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let open_files: usize = open_files
+        .split_whitespace()
+        .nth(3)
+        .unwrap()
+        .parse()
+        .unwrap_or(usize::MAX);
+    let count = 1_000.min(open_files.saturating_sub(500) / 2);
+    let mut idle = Vec::new();
+    for n in 0..count {
+        if n % 10 == 0 {
+            // These have said hello and ask for nothing.
+            idle.push((None, Some(server.channel().await)));
+        } else {
+            idle.push((Some(TcpStream::connect(server.addr).await.unwrap()), None));
+        }
+    }
+    for _ in 0..10 {
+        answers(&server).await;
+    }
+    drop(idle);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn more_connections_than_there_are_places_wait() {
+    let options = ServerOptions {
+        max_connections: 2,
+        ..Default::default()
+    };
+    let server = TestLake::empty().serve(options).await;
+    let one = server.client().await;
+    let two = server.client().await;
+    let mut third = TcpStream::connect(server.addr).await.unwrap();
+    // A server that has accepted says its settings first thing.
+    tokio::io::AsyncWriteExt::write_all(&mut third, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(300), third.read(&mut [0; 9])).await;
+    assert!(early.is_err(), "it waits");
+    drop(one);
+    let settings = tokio::time::timeout(MEANWHILE, third.read(&mut [0; 9])).await;
+    assert!(matches!(settings.expect("its turn"), Ok(1..)));
+    drop((two, third));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn statements_without_end_meet_a_limit() {
+    let options = ServerOptions {
+        query_timeout: Duration::from_millis(700),
+        memory_bytes: 64 << 20,
+        spill_bytes: 1 << 20,
+        max_running: 1,
+        ..Default::default()
+    };
+    let server = TestLake::empty().serve(options).await;
+    let mut client = server.client().await;
+    let (limit, wrong): (&[Code], &[Code]) = (
+        &[Code::DeadlineExceeded, Code::ResourceExhausted],
+        &[Code::InvalidArgument],
+    );
+    for (sql, codes) in [
+        ("SELECT sum(value) FROM generate_series(1, 9223372036854775807)", limit),
+        (
+            "SELECT value % 1000003, array_agg(value) FROM generate_series(1, 9223372036854775807) GROUP BY 1",
+            limit,
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
+            limit,
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT r.n + 1 FROM r, generate_series(1, 1000)) SELECT count(*) FROM r",
+            limit,
+        ),
+        (
+            "SELECT count(*) FROM generate_series(1, 300000) a, generate_series(1, 300000) b, generate_series(1, 300000) c WHERE a.value + b.value < c.value",
+            limit,
+        ),
+        (
+            "SELECT count(*) FROM generate_series(1, 100000000) WHERE regexp_like(repeat('a', 2000) || CAST(value AS VARCHAR), '(a?){50}(a|aa)*b')",
+            limit,
+        ),
+        ("SELECT regexp_like('a', '((a{1,1000}){1,1000}){1,1000}')", wrong),
+    ] {
+        let started = Instant::now();
+        let refused = query(&mut client, sql).await.expect_err(sql);
+        assert!(codes.contains(&refused.code()), "{sql}: {refused:?}");
+        // With one place in all, this one has it only once the other has really ended.
+        eventually(sql, async || query(&mut client, "SELECT 1").await.is_ok()).await;
+        assert!(
+            started.elapsed() < Duration::from_secs(8),
+            "{sql}: {:?}",
+            started.elapsed()
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_statement_of_ten_megabytes_is_refused() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    for sql in [
+        format!("SELECT '{}'", "x".repeat(10 << 20)),
+        format!("SELECT 1 IN ({})", "1,".repeat(5 << 20)),
+    ] {
+        let refused = query(&mut client, &sql).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        assert!(refused.message().len() < 1_000);
+    }
+    // Above what one message may have the transport refuses.
+    let refused = query(&mut client, &"x".repeat(20 << 20)).await.unwrap_err();
+    assert!(
+        matches!(refused.code(), Code::OutOfRange | Code::ResourceExhausted),
+        "{refused:?}"
+    );
+    answers(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_vacuumed_or_dropped_while_it_is_read_is_told() {
+    let lake = TestLake::with_bars(5).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let sql = "SELECT open, close FROM gold.ohlcv_1m WHERE trade_count >= 0";
+    let pinned = describe(&mut client, sql).await.unwrap();
+    let table = lake.dir.path().join("gold/ohlcv_1m");
+    std::fs::remove_dir_all(table.join("date=2026-01-01")).unwrap();
+    let refused = fetch(&mut client, ticket(&pinned)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    assert!(refused.message().contains("run the query again"), "{refused:?}");
+    std::fs::remove_dir_all(&table).unwrap();
+    let refused = query(&mut client, sql).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    answers(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_stalls_is_waited_for_within_bounds() {
+    let store = StallingStore::new();
+    let lake = store.lake();
+    let bars = lake.create_table(&TableName::gold_ohlcv("1m")).await.unwrap();
+    add(&bars, "BTC-USDT", 0..10).await;
+    let options = ServerOptions {
+        query_timeout: Duration::from_secs(1),
+        max_running: 1,
+        ..Default::default()
+    };
+    let server = TestServer::start(lake, options).await;
+    let mut client = server.client().await;
+    let sql = "SELECT open FROM gold.ohlcv_1m WHERE trade_count % 2 = 1";
+    assert_eq!(rows(&mut client, sql).await.num_rows(), 5);
+    store.stall(true);
+    let started = Instant::now();
+    let refused = query(&mut client, sql).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused:?}");
+    // Its place is free again, and what needs no store is answered.
+    answers(&server).await;
+    let tables = client.get_tables(CommandGetTables::default()).await.unwrap();
+    let refused = fetch(&mut client, ticket(&tables)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    store.stall(false);
+    eventually("it is read again", async || query(&mut client, sql).await.is_ok()).await;
+    server.stop().await;
+}
