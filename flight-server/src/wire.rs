@@ -14,6 +14,9 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::error::Error;
 use crate::service::{Answer, Boxed, Service};
 
+/// Bodies of other actions are Flight's own, or ours, and stand as they are.
+const WRAPPED_ACTIONS: [&str; 3] = ["CreatePreparedStatement", "ClosePreparedStatement", "CancelQuery"];
+
 #[derive(Clone)]
 pub struct Wire(pub Service);
 
@@ -85,6 +88,9 @@ impl FlightService for Wire {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {
+        if WRAPPED_ACTIONS.contains(&request.get_ref().r#type.as_str()) {
+            self.check(&request.get_ref().body, "the action")?;
+        }
         self.0.do_action(request).await
     }
 

@@ -331,6 +331,27 @@ async fn a_new_certificate_is_taken_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_half_open_tls_handshake_is_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let authority = Authority::new();
+    let lake = TestLake::empty();
+    let options = ServerOptions {
+        tls: Some(authority.files()),
+        handshake_timeout: Duration::from_millis(300),
+        ..Default::default()
+    };
+    let server = lake.serve(options).await;
+    let mut half = tokio::net::TcpStream::connect(server.addr).await.unwrap();
+    // The head of a ClientHello that never comes.
+    half.write_all(b"\x16\x03\x01\x02\x00").await.unwrap();
+    authority.connect(&server, None).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), half.read(&mut [0])).await;
+    assert!(matches!(closed.expect("an end"), Ok(0) | Err(_)));
+    authority.connect(&server, None).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn sessions_live_in_a_cookie() {
     use arrow_flight::Action;
     use futures::TryStreamExt;

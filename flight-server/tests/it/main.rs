@@ -8,6 +8,7 @@ mod fixture;
 mod identity;
 mod latest;
 mod limits;
+mod mutations;
 mod newest;
 mod prepared;
 mod refusals;
