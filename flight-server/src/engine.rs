@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::admission::{Admission, Bounds, Slot};
 use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::growing;
 use crate::identity::Identity;
 use crate::latest::Latest;
 use crate::limits::runtime_env;
@@ -368,11 +369,13 @@ fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> Result<SessionState> {
     options.execution.parquet.reorder_filters = true;
     options.execution.parquet.schema_force_view_types = false;
     options.sql_parser.map_string_types_to_utf8view = false;
-    Ok(SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
         .with_physical_optimizer_rule(Arc::new(YieldingJoins))
         .with_catalog_list(Arc::new(Catalogs(Arc::default())))
-        .build())
+        .build();
+    growing::bound(&mut state)?;
+    Ok(state)
 }

@@ -37,6 +37,7 @@ mod bounds;
 mod dropped;
 mod engine;
 mod frames;
+mod growing;
 mod latest;
 mod limits;
 mod memory;

@@ -171,6 +171,39 @@ async fn statements_without_end_meet_a_limit() {
 }
 
 #[tokio::test]
+async fn a_function_that_would_make_gigabytes_is_refused() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    for sql in [
+        "SELECT repeat('x', 2000000000)",
+        "SELECT length(repeat(repeat('x', 10000), 10000 * CAST(value AS INT))) FROM generate_series(1, 8) LIMIT 1000",
+        "SELECT lpad('x', 2000000000, 'y')",
+        "SELECT rpad('x', 2000000000)",
+        "SELECT array_length(array_repeat('x', 1000000000))",
+        "SELECT array_length(range(1000000000))",
+        "SELECT array_length(generate_series(1, 4000000000, 2))",
+        "SELECT array_length(generate_series(-4000000000, 1))",
+        "SELECT array_length(generate_series(TIMESTAMP '2026-01-01', TIMESTAMP '2026-12-31', INTERVAL '1 millisecond'))",
+        "SELECT array_length(array_resize([1], 1000000000))",
+    ] {
+        let refused = query(&mut client, sql).await.expect_err(sql);
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{sql}: {refused:?}");
+    }
+    for (sql, n) in [
+        ("SELECT CAST(length(repeat('ab', 1000000)) AS BIGINT)", 2_000_000),
+        ("SELECT CAST(array_length(range(0, 1000, 7)) AS BIGINT)", 143),
+        (
+            "SELECT CAST(array_length(generate_series(DATE '2026-01-01', DATE '2026-12-31', INTERVAL '1 month')) AS BIGINT)",
+            12,
+        ),
+        ("SELECT CAST(length(lpad('x', 10, 'y')) AS BIGINT)", 10),
+    ] {
+        assert_eq!(number(&mut client, sql).await, n, "{sql}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_statement_of_ten_megabytes_is_refused() {
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
