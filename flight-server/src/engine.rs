@@ -261,7 +261,7 @@ impl Engine {
         let cancel = self.shutdown.child_token();
         let id = claims.query_id.clone();
         let mut running = self.statements.begin(id, &claims.sql, &caller, cancel);
-        match self.start(claims, &session, &caller, &running, deadline).await {
+        match self.start(claims, &session, &caller, &running, (deadline, limit)).await {
             Ok((work, versions, age_ms)) => {
                 let lane = work.limit;
                 let query = running.query.clone();
@@ -292,7 +292,7 @@ impl Engine {
         session: &Session,
         caller: &Caller,
         running: &Running,
-        deadline: Instant,
+        (deadline, limit): (Instant, Duration),
     ) -> Result<(stream::Work, String, String)> {
         let profile = Profile::from_code(claims.profile)?;
         let (engine, session, identity) = (self.clone(), session.clone(), caller.identity.clone());
@@ -333,6 +333,7 @@ impl Engine {
         });
         tokio::select! {
             () = cancel.cancelled() => Err(Error::Cancelled),
+            () = tokio::time::sleep_until(deadline.into()) => Err(Error::Deadline(limit)),
             started = started => started,
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::CommandGetTables;
-use ticklake_flight_server::ServerOptions;
+use ticklake_flight_server::{Secret, ServerOptions};
 use ticklake_sql::TableName;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -250,16 +250,23 @@ async fn a_store_that_stalls_is_waited_for_within_bounds() {
     let lake = store.lake();
     let bars = lake.create_table(&TableName::gold_ohlcv("1m")).await.unwrap();
     add(&bars, "BTC-USDT", 0..10).await;
-    let options = ServerOptions {
+    let options = || ServerOptions {
         query_timeout: Duration::from_secs(1),
         max_running: 1,
+        signing_key: Some(Secret(vec![7; 32])),
         ..Default::default()
     };
-    let server = TestServer::start(lake, options).await;
+    let server = TestServer::start(lake.clone(), options()).await;
     let mut client = server.client().await;
     let sql = "SELECT open FROM gold.ohlcv_1m WHERE trade_count % 2 = 1";
     assert_eq!(rows(&mut client, sql).await.num_rows(), 5);
+    let pinned = describe(&mut client, sql).await.unwrap();
+    // It has the ticket's version to find yet.
+    let other = TestServer::start(lake, options()).await;
+    let mut elsewhere = other.client().await;
     store.stall(true);
+    let refused = fetch(&mut elsewhere, ticket(&pinned)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused:?}");
     let started = Instant::now();
     let refused = query(&mut client, sql).await.unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused:?}");
@@ -271,5 +278,10 @@ async fn a_store_that_stalls_is_waited_for_within_bounds() {
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     store.stall(false);
     eventually("it is read again", async || query(&mut client, sql).await.is_ok()).await;
+    eventually("and elsewhere", async || {
+        fetch(&mut elsewhere, ticket(&pinned)).await.is_ok()
+    })
+    .await;
+    other.stop().await;
     server.stop().await;
 }
