@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
 use ticklake_sql::log::{self, LogEntry};
@@ -131,19 +130,13 @@ impl Snapshots {
     /// The version of `name` that was the newest at `us`, microseconds since the epoch.
     pub async fn version_at(&self, name: &TableName, us: i64) -> Result<u64> {
         let follower = self.follower(name).await?;
-        let cannot = |e: String| Error::NotFound(format!("table {name} cannot be read as of that time: {e}"));
-        let time = DateTime::from_timestamp_micros(us).ok_or_else(|| cannot("it is no time".into()))?;
-        let mut table = DeltaTable::new(follower.table.log_store().clone());
-        table
-            .load_with_datetime(time)
-            .await
-            .map_err(|e| cannot(e.to_string()))?;
-        let found = table.version().ok_or_else(|| cannot("its log is empty".into()))?;
-        let first = self.at(name, found).await?.committed_ms();
-        if first.is_some_and(|ms| ms > us.div_euclid(1_000)) {
-            return Err(cannot("its log does not go back so far".into()));
-        }
-        Ok(found)
+        let newest = self.newest(name).await?.version();
+        let found = last_until(&follower.table, newest, us.div_euclid(1_000)).await?;
+        found.ok_or_else(|| {
+            Error::NotFound(format!(
+                "table {name} cannot be read as of that time: its log does not go back so far"
+            ))
+        })
     }
 
     async fn follower(&self, name: &TableName) -> Result<Arc<Follower>> {
@@ -324,6 +317,34 @@ impl Follower {
         }
         history.push_back(version);
     }
+}
+
+/// The last version up to `newest` that was committed by `ms`, as the commits themselves say: the times of their files change when a lake is copied.
+async fn last_until(table: &Table, newest: u64, ms: i64) -> Result<Option<u64>> {
+    let (mut from, mut to) = (0, newest + 1);
+    let mut found = None;
+    while from < to {
+        let version = from + (to - from) / 2;
+        // The log's clean-up takes entries from the oldest on.
+        let Some(entry) = log::read(table, version).await? else {
+            from = version + 1;
+            continue;
+        };
+        if commit_ms(&entry).is_some_and(|at| at <= ms) {
+            found = Some(version);
+            from = version + 1;
+        } else {
+            to = version;
+        }
+    }
+    Ok(found)
+}
+
+fn commit_ms(entry: &LogEntry) -> Option<i64> {
+    entry
+        .info
+        .as_ref()
+        .and_then(|info| info.in_commit_timestamp.or(info.timestamp))
 }
 
 async fn load(table: &Table, version: Option<u64>) -> Result<Arc<TableVersion>> {

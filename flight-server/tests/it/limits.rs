@@ -156,13 +156,19 @@ async fn a_table_is_read_as_it_was() {
     }
     let both = "SELECT count(*) FROM gold.ohlcv_1m n LEFT JOIN table_at('gold.ohlcv_1m', 1) o USING (symbol, window_start) WHERE o.symbol IS NULL";
     assert_eq!(number(&mut client, both).await, 10);
-    let now = now().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let asked = now();
+    let then = asked.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    // Commits tell their time in milliseconds.
+    eventually("another millisecond", async || {
+        now().timestamp_millis() > asked.timestamp_millis()
+    })
+    .await;
     lake.add_bars("BTC-USDT", 5..6).await;
     eventually("the new bar", async || {
         number(&mut client, "SELECT count(*) FROM gold.ohlcv_1m").await == 16
     })
     .await;
-    assert_eq!(number(&mut client, &count(&format!("TIMESTAMP '{now}'"))).await, 15);
+    assert_eq!(number(&mut client, &count(&format!("TIMESTAMP '{then}'"))).await, 15);
     for (at, code) in [
         ("TIMESTAMP '2001-01-01 00:00:00'", Code::NotFound),
         ("4711", Code::NotFound),
