@@ -93,7 +93,7 @@ func CheckFrames(t *testing.T, query Client) {
 		t.Errorf("rows of nothing: %+v", none)
 	}
 	tables := query(withHeaders(t), t, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gold' ORDER BY table_name")
-	if !slices.Equal(tables.Texts, []string{"ohlcv_1m", "ohlcv_5m", "ohlcv_revisions"}) {
+	if !slices.Equal(tables.Texts, []string{"latest", "ohlcv_1m", "ohlcv_5m", "ohlcv_revisions"}) {
 		t.Errorf("tables: %v", tables.Texts)
 	}
 }
