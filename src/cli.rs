@@ -352,9 +352,13 @@ pub struct VerifyArgs {
 pub struct ParityArgs {
     #[command(flatten)]
     pub lake: LakeArgs,
-    /// CSV or JSON: Binance's columns, time,open,high,low,close,volume, or CSV with a header; a file, or the http(s) address of one
-    #[arg(long, value_name = "FILE|URL")]
-    pub candles: String,
+    /// CSV or JSON: Binance's columns, time,open,high,low,close,volume, or CSV with a header; files (zip, gz, zst, plain), or the http(s) address
+    /// of one
+    #[arg(long, value_name = "FILE|URL", num_args = 1.., required = true)]
+    pub candles: Vec<String>,
+    /// How their rows are read; us-equities-minutes lie beside the ticks of that backfill format
+    #[arg(long, value_enum, default_value_t = CandleFormat::Auto)]
+    pub candle_format: CandleFormat,
     /// Market of the candles, e.g. binance-spot
     #[arg(long)]
     pub venue: String,
@@ -366,6 +370,12 @@ pub struct ParityArgs {
     pub interval: String,
     #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
     pub format: ReportFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CandleFormat {
+    Auto,
+    UsEquitiesMinutes,
 }
 
 #[derive(Debug, Args)]

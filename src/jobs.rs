@@ -1,14 +1,16 @@
 //! The scheduled jobs as the configuration names them, for `run` and `up`; and one round of them for `refresh`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ticklake_engine::gold::{Gold, GoldOptions, Interval, KeepRevisions};
+use ticklake_engine::gold::{Gold, GoldOptions, Interval, KeepRevisions, PriceRule};
 use ticklake_engine::schedule::{self, Every, JobOptions};
 use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_engine::verify::VerifyOptions;
 use ticklake_engine::{EngineStatus, RefreshReport};
 use ticklake_sql::Durability;
+use ticklake_sql::prices::RULES;
 
 use crate::cli::Layer;
 use crate::config::Settings;
@@ -17,6 +19,9 @@ use crate::exit::Usage;
 use crate::heartbeat::Heartbeat;
 use crate::maintenance::Replaced;
 use crate::{maintenance, options, shutdown};
+
+/// The rule of a venue whose trades all set prices.
+const ALL_PRICES: &str = "all";
 
 /// `replaced`: how long replaced files stay where the settings leave it to the role.
 pub fn all(settings: &Settings, replaced: Replaced) -> anyhow::Result<Vec<JobOptions>> {
@@ -69,17 +74,38 @@ pub fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> 
         RevisionsSetting::All => KeepRevisions::All,
         RevisionsSetting::None => KeepRevisions::None,
     };
+    let prices = prices(&settings.prices)?;
     let of_interval = |interval: &String| -> anyhow::Result<GoldOptions> {
         Interval::parse(interval).map_err(|error| Usage(format!("jobs.intervals: {error}")))?;
         Ok(GoldOptions {
             interval: interval.clone(),
             kinds: settings.kinds.clone(),
+            prices: prices.clone(),
             revisions,
             allowed_lateness: settings.allowed_lateness.0,
             ..GoldOptions::default()
         })
     };
     settings.intervals.iter().map(of_interval).collect()
+}
+
+/// The rules of prices by venue; a venue whose rule is `all` has none.
+fn prices(settings: &BTreeMap<String, String>) -> anyhow::Result<BTreeMap<String, PriceRule>> {
+    let named = settings.iter().filter(|(_, rule)| *rule != ALL_PRICES);
+    let rule = |(venue, name): (&String, &String)| -> anyhow::Result<(String, PriceRule)> {
+        if let Some(shipped) = PriceRule::shipped(name) {
+            return Ok((venue.clone(), shipped));
+        }
+        let shipped: Vec<&str> = RULES.iter().map(|(name, _)| *name).collect();
+        let sql = std::fs::read_to_string(name).map_err(|error| {
+            Usage(format!(
+                "jobs.prices.{venue} {name:?} is no shipped rule ({}), not {ALL_PRICES:?}, and no file that can be read: {error}",
+                shipped.join(", ")
+            ))
+        })?;
+        Ok((venue.clone(), PriceRule::new(name, &sql)))
+    };
+    named.map(rule).collect()
 }
 
 /// What a proof must know of how silver and gold are made.

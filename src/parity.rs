@@ -1,14 +1,15 @@
 //! `ticklake parity`: our bars against a venue's own candles, differences by field into system.parity; exit code 3 where there are some.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
-use ticklake_engine::parity::{self, Parity, ParityOptions};
+use ticklake_engine::parity::{self, Candle, CandleFormat, Parity, ParityOptions};
 use ticklake_engine::silver::rules::utc;
 use ticklake_sql::Lake;
 
-use crate::cli::{ParityArgs, ReportFormat};
+use crate::cli::{self, ParityArgs, ReportFormat};
 use crate::exit::Differences;
 
 /// Of a request, its answer read to the end.
@@ -17,14 +18,17 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_BYTES: usize = 256 << 20;
 /// Differences shown in a printed table; system.parity has all.
 const SHOWN: usize = 20;
+const PRICES: [&str; 4] = ["open", "high", "low", "close"];
 
 pub async fn run(args: &ParityArgs, lake: &Lake) -> anyhow::Result<()> {
-    let text = text(&args.candles)
-        .await
-        .with_context(|| format!("cannot read the candles in {}", args.candles))?;
-    let candles = parity::parse(&text)?;
+    let mut candles = Vec::new();
+    for source in &args.candles {
+        let read = read(source, args.candle_format).await;
+        candles.extend(read.with_context(|| format!("cannot read the candles in {source}"))?);
+    }
+    candles.sort_by_key(|candle| candle.start_us);
     let options = ParityOptions {
-        source: args.candles.clone(),
+        source: args.candles.join(", "),
         venue: args.venue.clone(),
         symbol: args.symbol.clone(),
         interval: args.interval.clone(),
@@ -37,12 +41,15 @@ pub async fn run(args: &ParityArgs, lake: &Lake) -> anyhow::Result<()> {
     }
 }
 
-async fn text(candles: &str) -> anyhow::Result<String> {
-    if candles.starts_with("http://") || candles.starts_with("https://") {
-        download(candles).await
-    } else {
-        Ok(std::fs::read_to_string(candles)?)
+async fn read(source: &str, format: cli::CandleFormat) -> anyhow::Result<Vec<Candle>> {
+    let format = match format {
+        cli::CandleFormat::Auto => CandleFormat::Sniffed,
+        cli::CandleFormat::UsEquitiesMinutes => CandleFormat::UsEquitiesMinutes,
+    };
+    if source.starts_with("http://") || source.starts_with("https://") {
+        return Ok(parity::parse(&download(source).await?)?);
     }
+    Ok(parity::read(Path::new(source), format)?)
 }
 
 async fn download(url: &str) -> anyhow::Result<String> {
@@ -70,7 +77,9 @@ fn tell(args: &ParityArgs, found: &Parity) -> anyhow::Result<()> {
             })
         };
         let differences: Vec<_> = found.differences.iter().map(difference).collect();
-        let report = json!({ "candles": found.candles, "by_field": found.by_field(), "differences": differences });
+        let equal = json!({ "prices": found.equal_on(&PRICES), "volume": found.equal_on(&["volume"]) });
+        let report =
+            json!({ "candles": found.candles, "equal": equal, "by_field": found.by_field(), "differences": differences });
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
@@ -78,6 +87,14 @@ fn tell(args: &ParityArgs, found: &Parity) -> anyhow::Result<()> {
         "{} {} {}: {} candles",
         args.venue, args.symbol, args.interval, found.candles
     );
+    if !found.differences.is_empty() {
+        let of = |equal: u64| format!("{equal} ({:.2} %)", equal as f64 * 100.0 / found.candles as f64);
+        println!(
+            "equal on open, high, low and close: {}; on volume: {}",
+            of(found.equal_on(&PRICES)),
+            of(found.equal_on(&["volume"]))
+        );
+    }
     for (field, count) in found.by_field() {
         println!("{field}: {count} differ");
     }

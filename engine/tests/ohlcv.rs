@@ -224,6 +224,101 @@ proptest! {
     }
 }
 
+/// Open, high, low and close by (symbol, window start), where some trade sets them.
+type Priced = BTreeMap<(String, i64), Option<[i128; 4]>>;
+
+/// The plain way: trades that count for price set all four; those that count for range set high and low, and the ends where no other does.
+fn priced(trades: &[(Trade, &str)]) -> Priced {
+    let mut windows: BTreeMap<(String, i64), Vec<&(Trade, &str)>> = BTreeMap::new();
+    for trade in trades {
+        let start = trade.0.ts.div_euclid(60_000_000) * 60_000_000;
+        windows.entry((trade.0.symbol.clone(), start)).or_default().push(trade);
+    }
+    let prices = |trades: Vec<&(Trade, &str)>| {
+        let mut set: Vec<&(Trade, &str)> = trades.into_iter().filter(|(_, by)| *by != "volume").collect();
+        set.sort_by(|(a, _), (b, _)| (a.ts, a.seq, &a.trade_id, a.price).cmp(&(b.ts, b.seq, &b.trade_id, b.price)));
+        let has_price = set.iter().any(|(_, by)| *by == "price");
+        let ends: Vec<i128> = set
+            .iter()
+            .filter(|(_, by)| *by == "price" || !has_price)
+            .map(|(trade, _)| trade.price)
+            .collect();
+        let all = set.iter().map(|(trade, _)| trade.price);
+        Some([*ends.first()?, all.clone().max()?, all.min()?, *ends.last()?])
+    };
+    windows.into_iter().map(|(key, trades)| (key, prices(trades))).collect()
+}
+
+/// Bars of trades that say what they count for; `None` is NULL.
+async fn aggregate_priced(parts: Vec<Vec<RecordBatch>>, context: &SessionContext) -> Priced {
+    use arrow::array::Array;
+    let schema = parts.iter().flatten().next().unwrap().schema();
+    let table = Arc::new(MemTable::try_new(schema, parts).unwrap());
+    context.register_table("trades", table).unwrap();
+    let sql = "SELECT symbol, date_bin(INTERVAL '1 minute', ts) AS w, \
+         ohlcv(ts, seq, trade_id, price, qty, side, count, counts_for) AS bar FROM trades GROUP BY 1, 2";
+    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    context.deregister_table("trades").unwrap();
+    let mut bars = BTreeMap::new();
+    for batch in batches {
+        let symbols = arrow::compute::cast(batch.column(0), &DataType::Utf8).unwrap();
+        let starts = arrow::compute::cast(batch.column(1), &utc()).unwrap();
+        let bar = batch.column(2).as_struct();
+        for row in 0..batch.num_rows() {
+            let price = |name: &str| {
+                let column = bar.column_by_name(name).unwrap().as_primitive::<Decimal128Type>();
+                column.is_valid(row).then(|| column.value(row))
+            };
+            let said = ["open", "high", "low", "close"].map(price);
+            let prices = said[0].is_some().then(|| said.map(Option::unwrap));
+            assert_eq!(said.iter().filter(|price| price.is_some()).count(), if prices.is_some() { 4 } else { 0 });
+            let start = starts.as_primitive::<TimestampMicrosecondType>().value(row);
+            bars.insert((symbols.as_string::<i32>().value(row).to_owned(), start), prices);
+        }
+    }
+    bars
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #[test]
+    fn what_a_trade_counts_for_decides_its_prices_in_any_order_and_split(
+        trades in prop::collection::vec((trade(), prop::sample::select(vec!["price", "range", "volume"])), 1..80),
+        shuffled in any::<prop::sample::Index>(),
+        parts in 1usize..4,
+        batch_rows in 1usize..40,
+        runs in any::<bool>(),
+    ) {
+        // Values that fit, so that no bar is withheld.
+        let mut trades: Vec<(Trade, &str)> = trades
+            .into_iter()
+            .map(|(trade, by)| (Trade { price: trade.price % 1_000_000_000_000, qty: 1 + trade.qty % 1_000_000, ..trade }, by))
+            .collect();
+        let expected = priced(&trades);
+        let pivot = shuffled.index(trades.len());
+        trades.rotate_left(pivot);
+        trades[pivot..].reverse();
+        if runs {
+            trades.sort_by_key(|(trade, _)| (trade.symbol.clone(), trade.ts.div_euclid(60_000_000)));
+        }
+        let mut split = vec![Vec::new(); parts];
+        for (at, rows) in trades.chunks(batch_rows).enumerate() {
+            let (rows, by): (Vec<Trade>, Vec<&str>) = rows.iter().cloned().unzip();
+            let rows = batch(&rows);
+            let mut fields = rows.schema().fields().to_vec();
+            fields.push(Arc::new(Field::new("counts_for", DataType::Utf8, true)));
+            // NULL says the same as 'price'.
+            let by: StringArray = by.into_iter().enumerate().map(|(row, by)| (by != "price" || row % 2 == 0).then_some(by)).collect();
+            let mut columns = rows.columns().to_vec();
+            columns.push(Arc::new(by));
+            split[at % parts].push(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap());
+        }
+        split.retain(|part| !part.is_empty());
+        let got = runtime().block_on(aggregate_priced(split, &context(parts, batch_rows.max(2))));
+        prop_assert_eq!(got, expected);
+    }
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -323,4 +418,17 @@ fn a_cast_that_could_round_is_refused() {
             .unwrap_or_default()
     });
     assert!(error.contains("ohlcv cannot take Float64 as price"), "{error}");
+}
+
+#[test]
+fn a_trade_that_counts_for_nothing_known_is_an_error() {
+    let context = context(1, 8192);
+    let error = runtime().block_on(async {
+        context
+            .register_batch("trades", batch(&[one("A", 0, 1, 1, 1)]))
+            .unwrap();
+        let sql = "SELECT ohlcv(ts, seq, trade_id, price, qty, side, count, symbol) FROM trades";
+        context.sql(sql).await.unwrap().collect().await.unwrap_err().to_string()
+    });
+    assert!(error.contains("counts for 'price', 'range' or 'volume', not for 'A'"), "{error}");
 }

@@ -314,7 +314,8 @@ mod tests {
         assert_eq!(open.metadata()[&key("TYPE_NAME")], "DECIMAL");
         assert_eq!(open.metadata()[&key("SCALE")], "12");
         assert!(open.metadata()[&key("REMARKS")].contains("price of the first trade"));
-        assert!(!open.is_nullable());
+        assert!(open.is_nullable());
+        assert!(!schema.field_with_name("volume").unwrap().is_nullable());
         assert!(schema.metadata().contains_key(&key("REMARKS")));
     }
 

@@ -1,4 +1,5 @@
--- A bar is a bar: its prices within low and high, its times within the window, its takers' part within the whole.
+-- A bar is a bar: its prices within low and high or all unknown, its times within the window, its takers' part within the whole. vwap may lie
+-- outside: trades that set no price count for it.
 -- returns: each bar that is not.
 -- inputs: gold.ohlcv (the bars of one interval after the other).
 SELECT venue, symbol, window_start
@@ -6,7 +7,10 @@ FROM gold.ohlcv
 WHERE low > high
   OR open NOT BETWEEN low AND high
   OR close NOT BETWEEN low AND high
-  OR vwap NOT BETWEEN low AND high
+  OR (open IS NULL) <> (close IS NULL)
+  OR (high IS NULL) <> (low IS NULL)
+  OR (open IS NULL) <> (high IS NULL)
+  OR (vwap IS NULL) <> (volume = CAST(0 AS DECIMAL(38,10)))
   OR volume < 0
   OR taker_buy_volume NOT BETWEEN 0 AND volume
   OR taker_buy_quote_volume < CAST(0 AS DECIMAL(38,22))

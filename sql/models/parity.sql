@@ -23,13 +23,13 @@ SELECT window_start, 'bar' AS field, CAST(trade_count AS VARCHAR) AS ours, NULL 
 UNION ALL
 SELECT window_start, 'bar', NULL, coalesce(CAST(their_trade_count AS VARCHAR), '') FROM paired WHERE is_only_theirs
 UNION ALL
-SELECT window_start, 'open', CAST(open AS VARCHAR), CAST(their_open AS VARCHAR) FROM matched WHERE open <> their_open
+SELECT window_start, 'open', CAST(open AS VARCHAR), CAST(their_open AS VARCHAR) FROM matched WHERE open IS DISTINCT FROM their_open
 UNION ALL
-SELECT window_start, 'high', CAST(high AS VARCHAR), CAST(their_high AS VARCHAR) FROM matched WHERE high <> their_high
+SELECT window_start, 'high', CAST(high AS VARCHAR), CAST(their_high AS VARCHAR) FROM matched WHERE high IS DISTINCT FROM their_high
 UNION ALL
-SELECT window_start, 'low', CAST(low AS VARCHAR), CAST(their_low AS VARCHAR) FROM matched WHERE low <> their_low
+SELECT window_start, 'low', CAST(low AS VARCHAR), CAST(their_low AS VARCHAR) FROM matched WHERE low IS DISTINCT FROM their_low
 UNION ALL
-SELECT window_start, 'close', CAST(close AS VARCHAR), CAST(their_close AS VARCHAR) FROM matched WHERE close <> their_close
+SELECT window_start, 'close', CAST(close AS VARCHAR), CAST(their_close AS VARCHAR) FROM matched WHERE close IS DISTINCT FROM their_close
 UNION ALL
 SELECT window_start, 'volume', CAST(volume AS VARCHAR), CAST(their_volume AS VARCHAR) FROM matched WHERE volume <> their_volume
 UNION ALL

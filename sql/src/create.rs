@@ -93,7 +93,7 @@ pub(crate) fn check(spec: &Arc<TableSpec>, state: &LogState) -> Result<Arc<Table
                 wanted.data_type()
             )));
         }
-        if wanted.is_nullable() != found.is_nullable() {
+        if found.is_nullable() && !wanted.is_nullable() {
             let null = |nullable| if nullable { "nullable" } else { "NOT NULL" };
             return Err(differs(format!(
                 "column {name} is {}, the definition says {}",
@@ -127,6 +127,59 @@ pub(crate) fn check(spec: &Arc<TableSpec>, state: &LogState) -> Result<Arc<Table
     }
     let columns: Vec<_> = state.partition_columns.iter().map(String::as_str).collect();
     spec.partitioned_by(&columns).map(Arc::new)
+}
+
+/// Columns that the definition lets be NULL, and an older table does not.
+fn stricter(spec: &TableSpec, schema: &serde_json::Value) -> Vec<String> {
+    let fields = schema["fields"].as_array().into_iter().flatten();
+    let is_stricter = |field: &&serde_json::Value| {
+        let wanted = field["name"].as_str().and_then(|name| spec.schema.field_with_name(name).ok());
+        wanted.is_some_and(|wanted| wanted.is_nullable()) && field["nullable"] == false
+    };
+    let names = fields.filter(is_stricter).filter_map(|field| field["name"].as_str());
+    names.map(str::to_owned).collect()
+}
+
+/// Lets columns be NULL that the definition lets be, where an older version made the table without. False where nothing is to do; true where the log
+/// has moved, by this commit or another's.
+pub(crate) async fn loosen(lake: &Lake, spec: &TableSpec, log_store: &LogStoreRef, state: &LogState) -> Result<bool> {
+    let internal = |e: serde_json::Error| Error::Internal(format!("schema of table {}: {e}", spec.name));
+    let mut schema: serde_json::Value = serde_json::from_str(&state.schema_string).map_err(internal)?;
+    let columns = stricter(spec, &schema);
+    if columns.is_empty() {
+        return Ok(false);
+    }
+    state.check_writable(&spec.name)?;
+    for field in schema["fields"].as_array_mut().into_iter().flatten() {
+        if columns.iter().any(|column| field["name"] == column.as_str()) {
+            field["nullable"] = true.into();
+        }
+    }
+    let mut metadata = state.metadata.clone();
+    metadata["schemaString"] = schema.to_string().into();
+    let info = json!({"commitInfo": {
+        "timestamp": lake.clock().now().timestamp_millis(),
+        "operation": "CHANGE COLUMN",
+        "operationParameters": {"columns": columns.join(", "), "change": "DROP NOT NULL"},
+        "engineInfo": crate::ENGINE_INFO,
+    }});
+    let entry = format!("{info}\n{}\n", json!({ "metaData": metadata }));
+    let put = log_store
+        .write_commit_entry(state.version + 1, CommitOrBytes::LogBytes(entry.into()), uuid::Uuid::new_v4())
+        .await;
+    match put {
+        Ok(()) => {
+            tracing::info!(table = %spec.name, columns = columns.join(", "), "columns may be NULL from now on");
+            Ok(true)
+        }
+        Err(TransactionError::VersionAlreadyExists(_)) => Ok(true),
+        Err(TransactionError::ObjectStore { source }) => Err(lake.unreachable(source)),
+        Err(other) => Err(Error::Delta {
+            what: "cannot change columns",
+            table: spec.name.clone(),
+            source: Box::new(other.into()),
+        }),
+    }
 }
 
 fn same_type(wanted: &DataType, found: &DataType) -> bool {

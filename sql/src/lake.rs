@@ -23,6 +23,9 @@ pub fn store_at(uri: &str, storage: &BTreeMap<String, String>) -> Result<(Arc<dy
     Ok((location.root, path))
 }
 
+/// Other writers append while a table's columns are loosened: lost races before the next opening has to do it.
+const LOOSEN_ATTEMPTS: usize = 20;
+
 /// How a write to local disk is made durable before it counts as done. Object stores are durable by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -132,16 +135,23 @@ impl Lake {
     /// Opens the table, creating it from its definition where it does not exist. Racing creators end with one table.
     pub async fn create_table(&self, name: &TableName) -> Result<Table> {
         let (spec, log_store) = (self.spec(name)?, self.log_store(name)?);
-        let state = match self.read_state(name, &log_store).await? {
+        let unseen = || Error::Data {
+            table: name.clone(),
+            message: "was created but cannot be read back: the store does not show what was written".into(),
+        };
+        let mut state = match self.read_state(name, &log_store).await? {
             Some(state) => state,
             None => {
                 create::create(self, &spec, &log_store).await?;
-                self.read_state(name, &log_store).await?.ok_or_else(|| Error::Data {
-                    table: name.clone(),
-                    message: "was created but cannot be read back: the store does not show what was written".into(),
-                })?
+                self.read_state(name, &log_store).await?.ok_or_else(unseen)?
             }
         };
+        for _ in 0..LOOSEN_ATTEMPTS {
+            if !create::loosen(self, &spec, &log_store, &state).await? {
+                break;
+            }
+            state = self.read_state(name, &log_store).await?.ok_or_else(unseen)?;
+        }
         self.checked(spec, log_store, state)
     }
 

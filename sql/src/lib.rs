@@ -7,6 +7,7 @@ pub mod checks;
 pub mod ddl;
 pub mod import;
 pub mod models;
+pub mod prices;
 pub mod symbols;
 pub mod tables;
 

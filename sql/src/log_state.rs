@@ -33,6 +33,8 @@ pub(crate) struct LogState {
     pub schema_string: String,
     pub partition_columns: Vec<String>,
     pub configuration: HashMap<String, String>,
+    /// The whole metaData action.
+    pub metadata: serde_json::Value,
     reader_version: i64,
     writer_version: i64,
 }
@@ -116,9 +118,8 @@ impl LogState {
                 self.positions.insert(txn.app_id, txn.version);
             }
             Action::Metadata(metadata) => {
-                let metadata: Metadata = serde_json::to_value(metadata)
-                    .and_then(serde_json::from_value)
-                    .map_err(data)?;
+                self.metadata = serde_json::to_value(metadata).map_err(data)?;
+                let metadata = Metadata::deserialize(&self.metadata).map_err(data)?;
                 self.schema_string = metadata.schema_string;
                 self.partition_columns = metadata.partition_columns;
                 self.configuration = metadata.configuration;

@@ -8,7 +8,13 @@ use super::{ConfigError, Settings};
 const MAX_DISTANCE: usize = 4;
 
 /// Tables whose keys are not ours: what stands in them is passed on.
-const OPEN_TABLES: &[&str] = &["kafka.librdkafka", "storage.options", "jobs.kinds", "retention.tables"];
+const OPEN_TABLES: &[&str] = &[
+    "kafka.librdkafka",
+    "storage.options",
+    "jobs.kinds",
+    "jobs.prices",
+    "retention.tables",
+];
 
 /// Every key with its default.
 pub fn catalogue() -> Table {

@@ -139,6 +139,9 @@ pub struct JobSettings {
     pub allowed_lateness: Span,
     /// Venue -> kind of trade that its bars are made of (`trade` where none is named, or `agg`): one kind a venue, for they repeat each other.
     pub kinds: BTreeMap<String, String>,
+    /// Venue -> rule that says which of its trades set open, high, low and close (the others count for volume only): one of `sql/prices/`, the path of a
+    /// `.sql` file, or `all`. A venue that is not named: all.
+    pub prices: BTreeMap<String, String>,
 }
 
 /// How small files are merged.
@@ -362,6 +365,9 @@ impl Default for JobSettings {
             revisions: RevisionsSetting::Closed,
             allowed_lateness: Span::millis(0),
             kinds: BTreeMap::new(),
+            prices: [("us-equities", "us-equities-vendor"), ("finnhub", "finnhub")]
+                .map(|(venue, rule)| (venue.to_owned(), rule.to_owned()))
+                .into(),
         }
     }
 }

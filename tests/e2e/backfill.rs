@@ -1,13 +1,12 @@
 //! Historical files through the binary: what reaches silver and gold equals a naive fold of the files themselves.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::lake::{LakeFolder, MINUTE_US, Trade, assert_bars_equal_the_fold, fold};
+use crate::lake::{LakeFolder, Trade, assert_bars_equal_the_fold};
 use crate::process::{Running, output, stdout, ticklake};
 
 const SYMBOLS: [(&str, &str); 3] = [
@@ -331,53 +330,34 @@ fn a_killed_backfill_goes_on_where_it_stood() {
 fn equities_ticks_add_up_to_the_vendor_s_minutes() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let lake = folder.join("lake");
     let ticks = fixture("us-equities-ticks/bac_tick_20131007.zip");
-    // The shipped format, as a user would bring it.
+    // The shipped format, as a user would bring it; a venue without a rule of prices: every print sets them.
     let mapping = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/import/us_equities_ticks.sql");
-    let (lake_uri, mapping) = (lake.to_str().unwrap(), mapping.to_str().unwrap());
-    stdout(
-        folder,
-        &[
-            "backfill",
-            "--mapping",
-            mapping,
-            "--lake",
-            lake_uri,
-            ticks.to_str().unwrap(),
-        ],
-    );
-    let silver = LakeFolder(lake.clone()).silver();
-    assert_eq!(silver.len(), LakeFolder(lake.clone()).count("bronze.trades", "offset"));
-    assert_bars_equal_the_fold(&lake, &silver);
+    let (plain, ruled) = (folder.join("plain"), folder.join("ruled"));
+    let ticks = ticks.to_str().unwrap();
+    let loaded = ["backfill", "--mapping", mapping.to_str().unwrap(), "--venue", "plain", ticks];
+    stdout(folder, &[&loaded[..], &["--lake", plain.to_str().unwrap()]].concat());
+    let silver = LakeFolder(plain.clone()).silver();
+    assert_eq!(silver.len(), LakeFolder(plain.clone()).count("bronze.trades", "offset"));
+    assert_bars_equal_the_fold(&plain, &silver);
 
-    let bytes = std::fs::read(fixture("us-equities-ticks/bac_minute_20131007.zip")).unwrap();
-    let name = usize::from(bytes[26]) + usize::from(bytes[28]);
-    let mut minutes = String::new();
-    flate2::read::DeflateDecoder::new(&bytes[30 + name..])
-        .read_to_string(&mut minutes)
-        .unwrap();
-    // Midnight in New York on that day.
-    let midnight_us = 1_381_118_400_000_000;
-    let vendor: BTreeMap<i64, i128> = minutes
-        .lines()
-        .map(|line| {
-            let fields: Vec<&str> = line.split(',').collect();
-            let start = midnight_us + fields[0].parse::<i64>().unwrap() * 1000;
-            (start, scaled(fields[5], 10))
-        })
-        .collect();
-    let ours: BTreeMap<i64, i128> = fold(&silver, MINUTE_US)
-        .into_iter()
-        .map(|((_, _, start), bar)| (start, bar.volume))
-        .collect();
-    let equal = vendor
-        .iter()
-        .filter(|(start, volume)| ours.get(start) == Some(volume))
-        .count();
-    assert!(
-        equal * 1000 >= vendor.len() * 994,
-        "{equal} of {} minutes have the vendor's volume",
-        vendor.len()
-    );
+    // The venue's own name, and with it the vendor's rule.
+    let loaded = ["backfill", "--format", "us-equities-ticks", ticks];
+    stdout(folder, &[&loaded[..], &["--lake", ruled.to_str().unwrap()]].concat());
+    let minutes = fixture("us-equities-ticks/bac_minute_20131007.zip");
+    let equal = |lake: &Path, venue: &str| {
+        let candles = ["parity", "--candles", minutes.to_str().unwrap(), "--candle-format", "us-equities-minutes"];
+        let market = ["--venue", venue, "--symbol", "BAC-USD", "--format", "json"];
+        let args = [&candles[..], &market, &["--lake", lake.to_str().unwrap()]].concat();
+        let output = output(folder, &args);
+        assert_eq!(output.status.code(), Some(3), "the vendor's own bars have their faults");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["candles"], 595);
+        let equal = |of: &str| report["equal"][of].as_u64().unwrap();
+        (equal("prices"), equal("volume"))
+    };
+    assert_eq!(equal(&plain, "plain"), (559, 592), "every print");
+    assert_eq!(equal(&ruled, "us-equities"), (593, 592), "99.66 % and 99.50 %");
+    let verified = ["verify", "--lake", ruled.to_str().unwrap()];
+    assert!(stdout(folder, &verified).contains("nothing missing"));
 }

@@ -11,10 +11,10 @@ mod functions;
 
 mod arrival;
 mod checksum;
-mod source;
+pub(crate) mod source;
 
 mod slices;
-mod text;
+pub(crate) mod text;
 mod zip;
 
 mod csv;

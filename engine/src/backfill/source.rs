@@ -169,7 +169,7 @@ fn is_checksum(name: &str) -> bool {
 }
 
 /// The first YYYY-MM-DD, YYYYMMDD or YYYY-MM (its first day) in a name that is a date.
-fn date_in(name: &str) -> Option<NaiveDate> {
+pub(crate) fn date_in(name: &str) -> Option<NaiveDate> {
     let parse = |text: &str, format: &str| NaiveDate::parse_from_str(text, format).ok();
     let day = spans(name, 10).find_map(|text| parse(text, "%Y-%m-%d"));
     day.or_else(|| spans(name, 8).find_map(|text| parse(text, "%Y%m%d")))

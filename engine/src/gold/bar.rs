@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::ohlcv::trades::CountsFor;
 use crate::ohlcv::wide::Wide;
 
 /// What names a bar within its table.
@@ -22,10 +23,8 @@ pub struct Series {
 /// What the trades of a window say. Decimals unscaled, times in microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Values {
-    pub open: i128,
-    pub high: i128,
-    pub low: i128,
-    pub close: i128,
+    /// `None` where every trade counts for volume only.
+    pub prices: Option<Prices>,
     pub volume: i128,
     pub quote_volume: i128,
     pub vwap: Option<i128>,
@@ -37,6 +36,14 @@ pub struct Values {
     pub last_seq: i64,
     pub first_ts: i64,
     pub last_ts: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prices {
+    pub open: i128,
+    pub high: i128,
+    pub low: i128,
+    pub close: i128,
 }
 
 /// What a bar says. Two bars that agree here are the same bar.
@@ -62,7 +69,9 @@ pub struct Computed {
     pub key: Key,
     pub values: Option<Values>,
     /// Sum of price over fills, scale 12; `None` where `values` is.
-    pub prices: Option<Wide>,
+    pub price_sum: Option<Wide>,
+    /// The most that a trade of the bar counts for.
+    pub priced_by: CountsFor,
     /// Trades of the bar: with aggregates fewer than its fills.
     pub rows: i64,
 }

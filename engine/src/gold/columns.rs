@@ -9,14 +9,15 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+    DataType, Decimal128Type, Decimal256Type, Int8Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 
-use super::bar::{Bar, Computed, Content, Key, Series, Values};
+use super::bar::{Bar, Computed, Content, Key, Prices, Series, Values};
 use super::interval::Interval;
 use crate::Result;
 use crate::error::Step;
+use crate::ohlcv::trades::CountsFor;
 use crate::ohlcv::wide::Wide;
 
 /// Columns of bars by name, strings as views, times in microseconds.
@@ -81,7 +82,7 @@ impl Rows<'_> {
             .collect())
     }
 
-    /// `None` in rows without an open: bars that were withheld.
+    /// `None` in rows without a volume: bars that were withheld.
     fn values(&self) -> Result<Vec<Option<Values>>, ArrowError> {
         let decimal = |name: &str| self.decimals(name);
         let (open, high, low, close) = (decimal("open")?, decimal("high")?, decimal("low")?, decimal("close")?);
@@ -97,11 +98,13 @@ impl Rows<'_> {
         let ratio = |column: &Decimal128Array, row| column.is_valid(row).then(|| column.value(row));
         Ok((0..self.batch.num_rows())
             .map(|row| {
-                open.is_valid(row).then(|| Values {
-                    open: open.value(row),
-                    high: high.value(row),
-                    low: low.value(row),
-                    close: close.value(row),
+                volume.is_valid(row).then(|| Values {
+                    prices: open.is_valid(row).then(|| Prices {
+                        open: open.value(row),
+                        high: high.value(row),
+                        low: low.value(row),
+                        close: close.value(row),
+                    }),
                     volume: volume.value(row),
                     quote_volume: quote.value(row),
                     vwap: ratio(vwap, row),
@@ -126,14 +129,20 @@ impl Rows<'_> {
             .column("price_sum")?
             .as_primitive_opt::<Decimal256Type>()
             .ok_or_else(|| ArrowError::SchemaError("price_sum of bars is no decimal".to_owned()))?;
-        let prices = |row| sums.is_valid(row).then(|| Wide::from_i256(sums.value(row))).flatten();
+        let priced_by = self
+            .column("priced_by")?
+            .as_primitive_opt::<Int8Type>()
+            .ok_or_else(|| ArrowError::SchemaError("priced_by of bars is no small integer".to_owned()))?;
+        let price_sum = |row| sums.is_valid(row).then(|| Wide::from_i256(sums.value(row))).flatten();
         let bars = self.keys()?.into_iter().zip(self.values()?).enumerate();
         let rows = |row| if counts.is_null(row) { 0 } else { counts.value(row) };
         Ok(bars
             .map(|(row, (key, values))| Computed {
                 key,
                 values,
-                prices: prices(row),
+                price_sum: price_sum(row),
+                // A bar that is withheld says nothing.
+                priced_by: CountsFor::of_rank(priced_by.value(row)).unwrap_or_default(),
                 rows: rows(row),
             })
             .collect())
@@ -251,10 +260,10 @@ fn encode_with(
             "symbol" => texts(&|key| key.series.symbol.clone()),
             "window_start" => micros(&|key, _| key.start),
             "window_end" => micros(&|key, _| key.start + interval.width_us()),
-            "open" => decimal(&|values| Some(values.open)),
-            "high" => decimal(&|values| Some(values.high)),
-            "low" => decimal(&|values| Some(values.low)),
-            "close" => decimal(&|values| Some(values.close)),
+            "open" => decimal(&|values| values.prices.map(|prices| prices.open)),
+            "high" => decimal(&|values| values.prices.map(|prices| prices.high)),
+            "low" => decimal(&|values| values.prices.map(|prices| prices.low)),
+            "close" => decimal(&|values| values.prices.map(|prices| prices.close)),
             "volume" => decimal(&|values| Some(values.volume)),
             "quote_volume" => decimal(&|values| Some(values.quote_volume)),
             "vwap" => decimal(&|values| values.vwap),

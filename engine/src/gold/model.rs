@@ -21,6 +21,7 @@ use super::files::Files;
 use super::input::Watermarks;
 use super::interval::Interval;
 use super::named::{NAME_COLUMNS, Named};
+use super::prices::{self, Prices};
 use super::windows::{Range, Touched};
 use super::{GoldOptions, bar};
 use crate::error::Step;
@@ -34,11 +35,13 @@ pub struct Model {
     interval: Interval,
     kind: String,
     kinds: BTreeMap<String, String>,
+    prices: Prices,
     target_partitions: usize,
 }
 
 impl Model {
-    pub fn new(options: &GoldOptions, interval: Interval) -> Result<Self> {
+    /// `silver`: whose columns the rules of prices speak of.
+    pub async fn new(options: &GoldOptions, interval: Interval, silver: &Table) -> Result<Self> {
         let pool = Arc::new(GreedyMemoryPool::new(options.memory_bytes));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(pool)
@@ -49,6 +52,7 @@ impl Model {
             interval,
             kind: options.kind.clone(),
             kinds: options.kinds.clone(),
+            prices: Prices::plan(&options.prices, silver).await?,
             target_partitions: options.target_partitions.max(1),
         })
     }
@@ -86,12 +90,13 @@ impl Model {
             let schema = Arc::new(MemorySchemaProvider::new());
             let trades = OrderedScan::new(silver.clone(), in_range.clone()).step(step)?;
             let restriction = [venues, symbols_of(range)].into_iter().flatten().reduce(Expr::and);
-            register(&context, schema.as_ref(), "trades", trades, restriction).step(step)?;
+            let counts_for = self.prices.counts_for(&in_range).step(step)?;
+            register(&context, schema.as_ref(), "trades", trades, restriction, Some((prices::COLUMN, counts_for))).step(step)?;
             let amendments = OrderedScan::new(silver.clone(), amending.clone()).step(step)?;
             if amending.is_empty() {
                 register_empty(schema.as_ref(), "amendments", &amendments).step(step)?;
             } else {
-                register(&context, schema.as_ref(), "amendments", amendments, symbols_of(range)).step(step)?;
+                register(&context, schema.as_ref(), "amendments", amendments, symbols_of(range), None).step(step)?;
             }
             context
                 .catalog("datafusion")
@@ -346,12 +351,17 @@ fn register(
     name: &str,
     scan: OrderedScan,
     restriction: Option<Expr>,
+    column: Option<(&str, Expr)>,
 ) -> Result<(), DataFusionError> {
     use datafusion::catalog::SchemaProvider;
-    let table: Arc<dyn TableProvider> = match restriction {
-        None => Arc::new(scan),
-        Some(restriction) => context.read_table(Arc::new(scan))?.filter(restriction)?.into_view(),
-    };
+    let mut rows = context.read_table(Arc::new(scan))?;
+    if let Some(restriction) = restriction {
+        rows = rows.filter(restriction)?;
+    }
+    if let Some((name, column)) = column {
+        rows = rows.with_column(name, column)?;
+    }
+    let table: Arc<dyn TableProvider> = rows.into_view();
     schema.register_table(name.to_owned(), table).map(|_| ())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::prices::PriceRule;
 use super::revisions::KeepRevisions;
 
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub struct GoldOptions {
     pub kind: String,
     /// Venue -> kind. One kind a venue: aggregates repeat what trades say.
     pub kinds: BTreeMap<String, String>,
+    /// Venue -> which of its trades set prices; of a venue without a rule all do.
+    pub prices: BTreeMap<String, PriceRule>,
     /// Venues whose seq grows by one from trade to trade, kind by kind: only their bars can be told complete.
     pub contiguous: BTreeSet<String>,
     /// Earlier states of bars that gold.ohlcv_revisions keeps.
@@ -38,6 +41,7 @@ impl Default for GoldOptions {
             interval: "1m".into(),
             kind: "trade".into(),
             kinds: BTreeMap::new(),
+            prices: BTreeMap::new(),
             contiguous: ["sim", "binance-spot", "coinbase", "kraken"].map(str::to_owned).into(),
             revisions: KeepRevisions::default(),
             take_over_after: Duration::from_secs(2),

@@ -83,7 +83,7 @@ pub async fn recount(
     };
     let gold_files = without(Files::load(&gold, output.version()).await?, unreadable);
     let silver_files = without(Files::load(&silver, position).await?, unreadable);
-    let model = Model::new(options, interval)?;
+    let model = Model::new(options, interval, &silver).await?;
     let watermarks = match output.watermarks().await? {
         Some(watermarks) => watermarks,
         None => model.watermarks(&silver, &silver_files).await?,
@@ -266,10 +266,7 @@ fn texts(content: &Content) -> Vec<(&'static str, String)> {
         is_complete,
     } = content;
     let Values {
-        open,
-        high,
-        low,
-        close,
+        prices,
         volume,
         quote_volume,
         vwap,
@@ -284,10 +281,10 @@ fn texts(content: &Content) -> Vec<(&'static str, String)> {
     } = values;
     let ratio = |value: &Option<i128>| value.map_or("NULL".to_owned(), |value| plain(value, PRICE_SCALE));
     vec![
-        ("open", plain(*open, PRICE_SCALE)),
-        ("high", plain(*high, PRICE_SCALE)),
-        ("low", plain(*low, PRICE_SCALE)),
-        ("close", plain(*close, PRICE_SCALE)),
+        ("open", ratio(&prices.map(|prices| prices.open))),
+        ("high", ratio(&prices.map(|prices| prices.high))),
+        ("low", ratio(&prices.map(|prices| prices.low))),
+        ("close", ratio(&prices.map(|prices| prices.close))),
         ("volume", plain(*volume, VOLUME_SCALE)),
         ("quote_volume", plain(*quote_volume, QUOTE_SCALE)),
         ("vwap", ratio(vwap)),

@@ -86,7 +86,7 @@ impl Gold {
             forced: BTreeSet::new(),
             revisions,
             turn: None,
-            model: Model::new(&options, interval)?,
+            model: Model::new(&options, interval, input.table()).await?,
             read_to: output.position(),
             lake,
             options,

@@ -2,10 +2,11 @@
 
 use std::cmp::Ordering;
 
-use super::trades::Trades;
+use super::trades::{CountsFor, Trades};
 use super::wide::Wide;
 
-/// The first or the last trade by (ts, seq, trade_id). Price stands last: rows that repeat a whole key give one answer too.
+/// Where a bar opens or closes: its first or last trade by (ts, seq, trade_id). Price stands last: rows that repeat a whole key give one
+/// answer too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edge {
     pub ts: i64,
@@ -20,8 +21,14 @@ pub struct Bar {
     pub rows: i64,
     /// A product did not fit 128 bits: the bar is withheld, whatever else comes.
     pub overflowed: bool,
-    pub first: Edge,
-    pub last: Edge,
+    /// (ts, seq) of the first and the last trade, whatever it counts for.
+    pub first: (i64, i64),
+    pub last: (i64, i64),
+    /// The most that any trade counts for. `Volume`: no trade gave a price, and none of the next four says anything.
+    pub priced_by: CountsFor,
+    /// Of the trades that count for `priced_by`.
+    pub open: Edge,
+    pub close: Edge,
     pub high: i128,
     pub low: i128,
     /// Sum of count.
@@ -42,38 +49,86 @@ impl Bar {
         if from >= until {
             return;
         }
-        let (first, last) = edges(trades, from, until);
-        self.offer_first(trades, first);
-        self.offer_last(trades, last);
         if self.rows == 0 {
-            (self.high, self.low) = (trades.price[from], trades.price[from]);
+            let start = (trades.ts[from], trades.seq[from]);
+            (self.first, self.last) = (start, start);
+        }
+        match &trades.counts_for {
+            None => {
+                let (open, close) = edges(trades, from, until);
+                self.reach(trades, open);
+                self.reach(trades, close);
+                self.offer(trades, CountsFor::Price, open);
+                self.offer(trades, CountsFor::Price, close);
+            }
+            Some(counts_for) => {
+                for (row, counts_for) in counts_for.iter().enumerate().take(until).skip(from) {
+                    self.reach(trades, row);
+                    if *counts_for > CountsFor::Volume {
+                        self.offer(trades, *counts_for, row);
+                        self.widen(trades.price[row], trades.price[row]);
+                    }
+                }
+            }
         }
         self.rows += (until - from) as i64;
-        match Narrow::of(
+        let narrow = Narrow::of(
             &trades.price[from..until],
             &trades.qty[from..until],
             &trades.count[from..until],
-        ) {
-            Some(narrow) => self.take(narrow.fold(trades, from, until)),
-            None => self.fold_wide(trades, from, until),
+        );
+        match (narrow, &trades.counts_for) {
+            (Some(narrow), counts_for) => {
+                let sums = narrow.fold(trades, from, until);
+                if counts_for.is_none() {
+                    self.widen(i128::from(sums.high), i128::from(sums.low));
+                }
+                self.take(sums);
+            }
+            (None, counts_for) => {
+                if counts_for.is_none() {
+                    trades.price[from..until].iter().for_each(|price| self.widen(*price, *price));
+                }
+                self.fold_wide(trades, from, until);
+            }
         }
     }
 
-    fn offer_first(&mut self, trades: &Trades, row: usize) {
-        if self.rows == 0 || compare_edge(trades, row, &self.first) == Ordering::Less {
-            self.first.set(trades, row);
+    fn reach(&mut self, trades: &Trades, row: usize) {
+        let time = (trades.ts[row], trades.seq[row]);
+        self.first = self.first.min(time);
+        self.last = self.last.max(time);
+    }
+
+    /// A trade that counts for `counts_for`, more than volume, as the bar's open and close.
+    fn offer(&mut self, trades: &Trades, counts_for: CountsFor, row: usize) {
+        match counts_for.cmp(&self.priced_by) {
+            Ordering::Less => {}
+            Ordering::Equal => {
+                if compare_edge(trades, row, &self.open) == Ordering::Less {
+                    self.open.set(trades, row);
+                }
+                if compare_edge(trades, row, &self.close) == Ordering::Greater {
+                    self.close.set(trades, row);
+                }
+            }
+            Ordering::Greater => {
+                if self.priced_by == CountsFor::Volume {
+                    (self.high, self.low) = (trades.price[row], trades.price[row]);
+                }
+                self.priced_by = counts_for;
+                self.open.set(trades, row);
+                self.close.set(trades, row);
+            }
         }
     }
 
-    fn offer_last(&mut self, trades: &Trades, row: usize) {
-        if self.rows == 0 || compare_edge(trades, row, &self.last) == Ordering::Greater {
-            self.last.set(trades, row);
-        }
+    fn widen(&mut self, high: i128, low: i128) {
+        self.high = self.high.max(high);
+        self.low = self.low.min(low);
     }
 
     fn take(&mut self, sums: Sums) {
-        self.high = self.high.max(i128::from(sums.high));
-        self.low = self.low.min(i128::from(sums.low));
         self.fills.add(i128::from(sums.rows));
         self.volume.add(sums.volume);
         self.quote.add(sums.quote);
@@ -86,8 +141,6 @@ impl Bar {
     fn fold_wide(&mut self, trades: &Trades, from: usize, until: usize) {
         for row in from..until {
             let (price, qty, count) = (trades.price[row], trades.qty[row], i128::from(trades.count[row]));
-            self.high = self.high.max(price);
-            self.low = self.low.min(price);
             self.fills.add(count);
             self.volume.add(qty);
             let (Some(quote), Some(prices)) = (price.checked_mul(qty), price.checked_mul(count)) else {
@@ -114,25 +167,45 @@ impl Bar {
         }
         self.rows += other.rows;
         self.overflowed |= other.overflowed;
-        self.high = self.high.max(other.high);
-        self.low = self.low.min(other.low);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
         self.fills.merge(other.fills);
         self.volume.merge(other.volume);
         self.quote.merge(other.quote);
         self.bought_volume.merge(other.bought_volume);
         self.bought_quote.merge(other.bought_quote);
         self.prices.merge(other.prices);
-        if other.first.key() < self.first.key() {
-            self.first = other.first;
+        self.merge_prices(other);
+    }
+
+    fn merge_prices(&mut self, other: Bar) {
+        if other.priced_by == CountsFor::Volume {
+            return;
         }
-        if other.last.key() > self.last.key() {
-            self.last = other.last;
+        if self.priced_by == CountsFor::Volume {
+            (self.high, self.low) = (other.high, other.low);
+        }
+        self.widen(other.high, other.low);
+        match other.priced_by.cmp(&self.priced_by) {
+            Ordering::Less => {}
+            Ordering::Equal => {
+                if other.open.key() < self.open.key() {
+                    self.open = other.open;
+                }
+                if other.close.key() > self.close.key() {
+                    self.close = other.close;
+                }
+            }
+            Ordering::Greater => {
+                self.priced_by = other.priced_by;
+                (self.open, self.close) = (other.open, other.close);
+            }
         }
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.first.trade_id.capacity() + self.last.trade_id.capacity()
+        self.open.trade_id.capacity() + self.close.trade_id.capacity()
     }
 }
 

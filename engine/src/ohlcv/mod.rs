@@ -1,4 +1,5 @@
-//! `ohlcv(ts, seq, trade_id, price, qty, side, count)`: one bar from the trades of one window, in one pass and exactly.
+//! `ohlcv(ts, seq, trade_id, price, qty, side, count [, counts_for])`: one bar from the trades of one window, in one pass and exactly.
+//! `counts_for` is `price` (what is left out or NULL is too), `range` or `volume`: which prices of the bar a trade may set.
 //!
 //! Reading order: `trades` is the input, `bar` folds it, `wide` holds the sums, `state` and `result` are what a bar looks like between
 //! two steps of a plan and at its end; `udaf` and `groups` are the face that DataFusion

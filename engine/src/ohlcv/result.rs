@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Builder, Decimal256Builder, Int64Builder, StructArray, TimestampMicrosecondBuilder,
+    ArrayRef, Decimal128Builder, Decimal256Builder, Int8Builder, Int64Builder, StructArray, TimestampMicrosecondBuilder,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DECIMAL256_MAX_PRECISION, DataType, Field, Fields, TimeUnit};
 use datafusion::common::{Result, internal_err};
 
 use super::bar::Bar;
-use super::trades::{PRICE_PRECISION, PRICE_SCALE, QTY_SCALE};
+use super::trades::{CountsFor, PRICE_PRECISION, PRICE_SCALE, QTY_SCALE};
 use super::wide::divide_half_even;
 
 const PRECISION: u8 = 38;
@@ -23,8 +23,9 @@ const RATIO: DataType = DataType::Decimal128(PRECISION, PRICE_SCALE);
 /// What `avg_price` is divided from: any sum fits.
 const PRICE_SUM: DataType = DataType::Decimal256(DECIMAL256_MAX_PRECISION, PRICE_SCALE);
 
-/// Fields of the struct, named and typed as the columns of gold. `row_count` is the number of trades, where `trade_count` is that of fills;
-/// `price_sum` is what bars of longer windows are made from.
+/// Fields of the struct, named and typed as the columns of gold. Open, high, low and close are NULL where every trade counts for volume only.
+/// `row_count` is the number of trades, where `trade_count` is that of fills; `price_sum` and `priced_by` (the most that a trade counts for:
+/// 0 volume, 1 range, 2 price) are what bars of longer windows are made from.
 pub fn fields(ts: &DataType) -> Fields {
     let columns = [
         ("open", PRICE),
@@ -44,6 +45,7 @@ pub fn fields(ts: &DataType) -> Fields {
         ("last_ts", ts.clone()),
         ("row_count", DataType::Int64),
         ("price_sum", PRICE_SUM),
+        ("priced_by", DataType::Int8),
     ];
     columns
         .into_iter()
@@ -118,11 +120,20 @@ pub fn finish(bars: &[Bar], ts: &DataType) -> Result<StructArray> {
     bars.iter()
         .zip(&finished)
         .for_each(|(bar, values)| price_sums.append_option(values.as_ref().map(|_| bar.prices.to_i256())));
+    let mut priced_by = Int8Builder::with_capacity(bars.len());
+    bars.iter()
+        .zip(&finished)
+        .for_each(|(bar, values)| priced_by.append_option(values.as_ref().map(|_| bar.priced_by.rank())));
+    let prices = |price: &dyn Fn(&Bar) -> i128| {
+        decimals(&PRICE, &|bar, _| {
+            (bar.priced_by > CountsFor::Volume).then(|| price(bar))
+        })
+    };
     let columns = vec![
-        decimals(&PRICE, &|bar, _| Some(bar.first.price)),
-        decimals(&PRICE, &|bar, _| Some(bar.high)),
-        decimals(&PRICE, &|bar, _| Some(bar.low)),
-        decimals(&PRICE, &|bar, _| Some(bar.last.price)),
+        prices(&|bar| bar.open.price),
+        prices(&|bar| bar.high),
+        prices(&|bar| bar.low),
+        prices(&|bar| bar.close.price),
         decimals(&VOLUME, &|_, values| Some(values.volume)),
         decimals(&QUOTE, &|_, values| Some(values.quote)),
         decimals(&RATIO, &|_, values| values.vwap),
@@ -130,12 +141,13 @@ pub fn finish(bars: &[Bar], ts: &DataType) -> Result<StructArray> {
         integers(&|_, values| values.fills),
         decimals(&VOLUME, &|_, values| Some(values.bought_volume)),
         decimals(&QUOTE, &|_, values| Some(values.bought_quote)),
-        integers(&|bar, _| bar.first.seq),
-        integers(&|bar, _| bar.last.seq),
-        timestamps(&|bar| bar.first.ts),
-        timestamps(&|bar| bar.last.ts),
+        integers(&|bar, _| bar.first.1),
+        integers(&|bar, _| bar.last.1),
+        timestamps(&|bar| bar.first.0),
+        timestamps(&|bar| bar.last.0),
         integers(&|bar, _| bar.rows),
         Arc::new(price_sums.finish()),
+        Arc::new(priced_by.finish()),
     ];
     let nulls: NullBuffer = finished.iter().map(Option::is_some).collect();
     Ok(StructArray::try_new(

@@ -4,31 +4,36 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Decimal128Array, Decimal128Builder, Decimal256Array,
-    Decimal256Builder, Int64Array, Int64Builder, StringViewArray, StringViewBuilder,
+    Decimal256Builder, Int8Array, Int8Builder, Int64Array, Int64Builder, StringViewArray, StringViewBuilder,
 };
 use arrow::datatypes::{
-    DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Int64Type,
+    DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Int8Type, Int64Type,
 };
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
 use super::bar::{Bar, Edge};
-use super::trades::{PRICE_PRECISION, PRICE_SCALE, QTY_SCALE};
+use super::trades::{CountsFor, PRICE_PRECISION, PRICE_SCALE, QTY_SCALE};
 use super::wide::Wide;
 
 const PRICE: DataType = DataType::Decimal128(PRICE_PRECISION, PRICE_SCALE);
 
 /// Name and type of each state column, in the order of [`encode`]. `rows` is 0 in a state without trades.
-const COLUMNS: [(&str, DataType); 18] = [
+const COLUMNS: [(&str, DataType); 23] = [
     ("rows", DataType::Int64),
     ("overflowed", DataType::Boolean),
     ("first_ts", DataType::Int64),
     ("first_seq", DataType::Int64),
-    ("first_id", DataType::Utf8View),
-    ("first_price", PRICE),
     ("last_ts", DataType::Int64),
     ("last_seq", DataType::Int64),
-    ("last_id", DataType::Utf8View),
-    ("last_price", PRICE),
+    ("priced_by", DataType::Int8),
+    ("open_ts", DataType::Int64),
+    ("open_seq", DataType::Int64),
+    ("open_id", DataType::Utf8View),
+    ("open_price", PRICE),
+    ("close_ts", DataType::Int64),
+    ("close_seq", DataType::Int64),
+    ("close_id", DataType::Utf8View),
+    ("close_price", PRICE),
     ("high", PRICE),
     ("low", PRICE),
     ("fills", sum_type(0)),
@@ -55,13 +60,18 @@ pub fn fields(name: &str) -> Vec<FieldRef> {
 pub fn encode(bars: &[Bar]) -> Vec<ArrayRef> {
     let mut rows = Int64Builder::with_capacity(bars.len());
     let mut overflowed = BooleanBuilder::with_capacity(bars.len());
+    let mut priced_by = Int8Builder::with_capacity(bars.len());
     for bar in bars {
         rows.append_value(bar.rows);
         overflowed.append_value(bar.overflowed);
+        priced_by.append_value(bar.priced_by.rank());
     }
     let mut columns: Vec<ArrayRef> = vec![Arc::new(rows.finish()), Arc::new(overflowed.finish())];
-    columns.extend(edge_columns(bars, |bar| &bar.first));
-    columns.extend(edge_columns(bars, |bar| &bar.last));
+    columns.extend(time_columns(bars, |bar| bar.first));
+    columns.extend(time_columns(bars, |bar| bar.last));
+    columns.push(Arc::new(priced_by.finish()));
+    columns.extend(edge_columns(bars, |bar| &bar.open));
+    columns.extend(edge_columns(bars, |bar| &bar.close));
     columns.push(price_column(bars, |bar| bar.high));
     columns.push(price_column(bars, |bar| bar.low));
     columns.push(sum_column(bars, 0, |bar| bar.fills));
@@ -71,6 +81,12 @@ pub fn encode(bars: &[Bar]) -> Vec<ArrayRef> {
     columns.push(sum_column(bars, PRICE_SCALE + QTY_SCALE, |bar| bar.bought_quote));
     columns.push(sum_column(bars, PRICE_SCALE, |bar| bar.prices));
     columns
+}
+
+fn time_columns(bars: &[Bar], time: impl Fn(&Bar) -> (i64, i64)) -> [ArrayRef; 2] {
+    let ts: Int64Array = bars.iter().map(|bar| Some(time(bar).0)).collect();
+    let seq: Int64Array = bars.iter().map(|bar| Some(time(bar).1)).collect();
+    [Arc::new(ts), Arc::new(seq)]
 }
 
 fn edge_columns(bars: &[Bar], edge: impl Fn(&Bar) -> &Edge) -> [ArrayRef; 4] {
@@ -107,11 +123,19 @@ fn sum_column(bars: &[Bar], scale: i8, value: impl Fn(&Bar) -> Wide) -> ArrayRef
 pub struct States<'a> {
     rows: &'a Int64Array,
     overflowed: &'a BooleanArray,
-    first: Edges<'a>,
-    last: Edges<'a>,
+    first: Times<'a>,
+    last: Times<'a>,
+    priced_by: &'a Int8Array,
+    open: Edges<'a>,
+    close: Edges<'a>,
     high: &'a Decimal128Array,
     low: &'a Decimal128Array,
     sums: [&'a Decimal256Array; 6],
+}
+
+struct Times<'a> {
+    ts: &'a Int64Array,
+    seq: &'a Int64Array,
 }
 
 struct Edges<'a> {
@@ -131,6 +155,10 @@ impl<'a> States<'a> {
         {
             return exec_err!("these are not the state columns of ohlcv");
         }
+        let times = |at: usize| Times {
+            ts: columns[at].as_primitive::<Int64Type>(),
+            seq: columns[at + 1].as_primitive::<Int64Type>(),
+        };
         let edges = |at: usize| Edges {
             ts: columns[at].as_primitive::<Int64Type>(),
             seq: columns[at + 1].as_primitive::<Int64Type>(),
@@ -141,11 +169,14 @@ impl<'a> States<'a> {
         Ok(Self {
             rows: columns[0].as_primitive::<Int64Type>(),
             overflowed: columns[1].as_boolean(),
-            first: edges(2),
-            last: edges(6),
-            high: columns[10].as_primitive::<Decimal128Type>(),
-            low: columns[11].as_primitive::<Decimal128Type>(),
-            sums: [sum(12), sum(13), sum(14), sum(15), sum(16), sum(17)],
+            first: times(2),
+            last: times(4),
+            priced_by: columns[6].as_primitive::<Int8Type>(),
+            open: edges(7),
+            close: edges(11),
+            high: columns[15].as_primitive::<Decimal128Type>(),
+            low: columns[16].as_primitive::<Decimal128Type>(),
+            sums: [sum(17), sum(18), sum(19), sum(20), sum(21), sum(22)],
         })
     }
 
@@ -169,8 +200,12 @@ impl<'a> States<'a> {
         Ok(Bar {
             rows: self.rows.value(row),
             overflowed: self.overflowed.value(row),
-            first: self.first.edge(row),
-            last: self.last.edge(row),
+            first: self.first.time(row),
+            last: self.last.time(row),
+            priced_by: CountsFor::of_rank(self.priced_by.value(row))
+                .ok_or_else(|| exec_datafusion_err!("a state of ohlcv says nothing known of its prices"))?,
+            open: self.open.edge(row),
+            close: self.close.edge(row),
             high: self.high.value(row),
             low: self.low.value(row),
             fills: sum(0)?,
@@ -180,6 +215,12 @@ impl<'a> States<'a> {
             bought_quote: sum(4)?,
             prices: sum(5)?,
         })
+    }
+}
+
+impl Times<'_> {
+    fn time(&self, row: usize) -> (i64, i64) {
+        (self.ts.value(row), self.seq.value(row))
     }
 }
 

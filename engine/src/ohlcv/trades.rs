@@ -10,8 +10,57 @@ pub const PRICE_SCALE: i8 = 12;
 pub const QTY_PRECISION: u8 = 28;
 pub const QTY_SCALE: i8 = 10;
 
-/// Positions of the arguments.
-pub const ARGUMENTS: [&str; 7] = ["ts", "seq", "trade_id", "price", "qty", "side", "count"];
+/// Positions of the arguments. The last may be left out: every trade then counts for price.
+pub const ARGUMENTS: [&str; 8] = [
+    "ts",
+    "seq",
+    "trade_id",
+    "price",
+    "qty",
+    "side",
+    "count",
+    "counts_for",
+];
+/// Arguments that must be there.
+const REQUIRED: usize = 7;
+
+/// What a trade counts for, beside volume. Ordered: the more comes later.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CountsFor {
+    /// Nothing else: no price of the bar is its.
+    #[default]
+    Volume,
+    /// High and low; open and close only where no trade of the bar counts for price.
+    Range,
+    /// Open, high, low and close.
+    Price,
+}
+
+impl CountsFor {
+    pub const ALL: [Self; 3] = [Self::Volume, Self::Range, Self::Price];
+
+    /// As rules spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Volume => "volume",
+            Self::Range => "range",
+            Self::Price => "price",
+        }
+    }
+
+    pub fn rank(self) -> i8 {
+        self as i8
+    }
+
+    /// `None` for what is no rank.
+    pub fn of_rank(rank: i8) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.rank() == rank)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == text)
+    }
+}
 
 /// One batch of trades, column by column.
 pub struct Trades {
@@ -25,13 +74,15 @@ pub struct Trades {
     pub count: ScalarBuffer<i64>,
     /// The taker bought.
     pub bought: Vec<bool>,
+    /// `None`: each counts for price.
+    pub counts_for: Option<Vec<CountsFor>>,
     /// Rows that count; `None`: all do. A row with a NULL anywhere but in `side` and `trade_id` is no trade.
     pub valid: Option<NullBuffer>,
 }
 
 impl Trades {
     pub fn new(arguments: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Self> {
-        let [ts, seq, trade_id, price, qty, side, count] = arguments else {
+        let [ts, seq, trade_id, price, qty, side, count, rest @ ..] = arguments else {
             return exec_err!("ohlcv takes {} arguments, got {}", ARGUMENTS.len(), arguments.len());
         };
         let mut valid = None;
@@ -53,6 +104,10 @@ impl Trades {
             qty: qty.as_primitive::<Decimal128Type>().values().clone(),
             count: count.as_primitive::<Int64Type>().values().clone(),
             bought: bought(side.as_string_view()),
+            counts_for: match rest.first() {
+                Some(column) => counts_for(column.as_string_view())?,
+                None => None,
+            },
             valid: valid.filter(|nulls| nulls.null_count() > 0),
         })
     }
@@ -97,6 +152,23 @@ impl Trades {
     }
 }
 
+/// NULL is price; `None` where all are.
+fn counts_for(column: &StringViewArray) -> Result<Option<Vec<CountsFor>>> {
+    const PRICE: u128 = 5 | u128::from_le_bytes(*b"\0\0\0\0price\0\0\0\0\0\0\0");
+    let is_price = |(row, view): (usize, &u128)| *view == PRICE || column.is_null(row);
+    if column.views().iter().enumerate().all(is_price) {
+        return Ok(None);
+    }
+    let parsed = column.iter().map(|text| match text {
+        None => Ok(CountsFor::Price),
+        Some(text) => match CountsFor::parse(text) {
+            Some(known) => Ok(known),
+            None => exec_err!("a trade counts for 'price', 'range' or 'volume', not for '{text}'"),
+        },
+    });
+    parsed.collect::<Result<_>>().map(Some)
+}
+
 /// A text of at most 12 bytes lies in its view, length first: comparing views compares texts.
 fn bought(side: &StringViewArray) -> Vec<bool> {
     const BUY: u128 = 3 | (b'b' as u128) << 32 | (b'u' as u128) << 40 | (b'y' as u128) << 48;
@@ -116,7 +188,7 @@ pub fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
     use DataType::{
         Decimal32, Decimal64, Decimal128, Int8, Int16, Int32, Int64, Null, Timestamp, UInt8, UInt16, UInt32,
     };
-    if types.len() != ARGUMENTS.len() {
+    if types.len() != ARGUMENTS.len() && types.len() != REQUIRED {
         return datafusion::common::plan_err!("ohlcv takes ({}), got {} arguments", ARGUMENTS.join(", "), types.len());
     }
     let is_text = |t: &DataType| match t {
@@ -135,7 +207,7 @@ pub fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
         let wanted = match (*name, given) {
             ("ts", Timestamp(arrow::datatypes::TimeUnit::Microsecond, _)) => Some(given.clone()),
             ("seq" | "count", t) if is_integer(t) => Some(Int64),
-            ("trade_id" | "side", t) if is_text(t) => Some(DataType::Utf8View),
+            ("trade_id" | "side" | "counts_for", t) if is_text(t) => Some(DataType::Utf8View),
             ("price", t) if fits(t, PRICE_PRECISION, PRICE_SCALE) => Some(Decimal128(PRICE_PRECISION, PRICE_SCALE)),
             ("qty", t) if fits(t, QTY_PRECISION, QTY_SCALE) => Some(Decimal128(QTY_PRECISION, QTY_SCALE)),
             _ => None,
@@ -144,7 +216,7 @@ pub fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
             Some(wanted) => coerced.push(wanted),
             None => {
                 return datafusion::common::plan_err!(
-                    "ohlcv cannot take {given} as {name}; it takes ts TIMESTAMP (microseconds), seq BIGINT, trade_id STRING, price DECIMAL(28,12), qty DECIMAL(28,10), side STRING, count BIGINT: add a CAST"
+                    "ohlcv cannot take {given} as {name}; it takes ts TIMESTAMP (microseconds), seq BIGINT, trade_id STRING, price DECIMAL(28,12), qty DECIMAL(28,10), side STRING, count BIGINT, counts_for STRING: add a CAST"
                 );
             }
         }

@@ -16,7 +16,7 @@ use super::result;
 use super::state::{self, States};
 use super::trades::{Trades, coerce};
 
-/// `ohlcv(ts, seq, trade_id, price, qty, side, count)` as a function of DataFusion.
+/// `ohlcv(ts, seq, trade_id, price, qty, side, count [, counts_for])` as a function of DataFusion.
 pub fn ohlcv_udaf() -> AggregateUDF {
     AggregateUDF::new_from_impl(Ohlcv::new())
 }

@@ -1,6 +1,6 @@
 //! The bars of one venue and symbol against candles of the same windows; each difference becomes a row of system.parity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -54,6 +54,20 @@ impl Parity {
             *counts.entry(difference.field.as_str()).or_insert(0) += 1;
         }
         counts
+    }
+
+    /// Candles of which none of `fields` differs from our bar.
+    pub fn equal_on(&self, fields: &[&str]) -> u64 {
+        let differs = |difference: &&FieldDifference| {
+            fields.contains(&difference.field.as_str()) || (difference.field == "bar" && difference.ours.is_none())
+        };
+        let windows: BTreeSet<i64> = self
+            .differences
+            .iter()
+            .filter(differs)
+            .map(|difference| difference.window_start_us)
+            .collect();
+        self.candles - windows.len() as u64
     }
 }
 

@@ -171,6 +171,20 @@ impl TestLake {
         states
     }
 
+    /// (venue, window start) of the bars without an open.
+    pub async fn null_prices(&self, interval: &str) -> Vec<(String, i64)> {
+        use arrow::array::Array;
+        let mut found = Vec::new();
+        for batch in self.batches(&TableName::gold_ohlcv(interval)).await {
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            for row in (0..batch.num_rows()).filter(|row| column("open").is_null(*row)) {
+                let start = column("window_start").as_primitive::<TimestampMicrosecondType>().value(row);
+                found.push((column("venue").as_string::<i32>().value(row).to_owned(), start));
+            }
+        }
+        found
+    }
+
     async fn batches(&self, name: &TableName) -> Vec<RecordBatch> {
         let table = self.lake.table(name).await.unwrap();
         let snapshot = table.load(None).await.unwrap();

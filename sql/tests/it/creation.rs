@@ -129,6 +129,37 @@ async fn a_table_that_differs_is_refused_by_column() {
 }
 
 #[tokio::test]
+async fn a_table_made_before_a_column_could_be_null_is_read_as_it_is_and_loosened_by_its_writers() {
+    let store = FaultyStore::new();
+    let (lake, name) = (store.lake(clock()), TableName::gold_ohlcv("1m"));
+    lake.create_table(&name).await.unwrap();
+    let first = Path::from("lake/gold/ohlcv_1m/_delta_log/00000000000000000000.json");
+    let text = String::from_utf8(store.get(&first).await.unwrap().bytes().await.unwrap().to_vec()).unwrap();
+    let strict = |column: &str, text: String| {
+        let at = text.find(&format!(r#"\"name\":\"{column}\""#)).unwrap();
+        let (before, after) = text.split_at(at);
+        format!("{before}{}", after.replacen(r#"\"nullable\":true"#, r#"\"nullable\":false"#, 1))
+    };
+    let old = strict("close", strict("open", text));
+    store.put(&first, old.into()).await.unwrap();
+
+    let nullable = async |table: &ticklake_sql::Table, column: &str| {
+        let loaded = table.load(None).await.unwrap();
+        let schema = loaded.snapshot().unwrap().schema();
+        (loaded.version(), schema.field(column).unwrap().is_nullable())
+    };
+    let read = lake.table(&name).await.unwrap();
+    assert_eq!(nullable(&read, "open").await, (Some(0), false), "a reader changes nothing");
+    let (one, other) = tokio::join!(lake.create_table(&name), lake.create_table(&name));
+    for table in [one.unwrap(), other.unwrap(), lake.create_table(&name).await.unwrap()] {
+        for column in ["open", "close"] {
+            assert_eq!(nullable(&table, column).await, (Some(1), true), "{column}");
+        }
+        assert!(!nullable(&table, "volume").await.1);
+    }
+}
+
+#[tokio::test]
 async fn the_probe_accepts_stores_that_refuse_and_refuses_those_that_accept() {
     let folder = tempfile::tempdir().unwrap();
     local_lake(&folder).probe().await.unwrap();

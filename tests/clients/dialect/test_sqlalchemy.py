@@ -51,7 +51,8 @@ def test_columns_have_types_and_comments(engine):
     opened = columns["open"]
     assert isinstance(opened["type"], sa.Numeric)
     assert (opened["type"].precision, opened["type"].scale) == (28, 12)
-    assert not opened["nullable"]
+    assert opened["nullable"]
+    assert not columns["volume"]["nullable"]
     assert opened["comment"].startswith("price of the first trade")
     assert columns["vwap"]["nullable"]
     assert isinstance(columns["window_start"]["type"], sa.TIMESTAMP)
