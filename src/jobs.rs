@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ticklake_engine::gold::{Gold, GoldOptions, Interval, KeepRevisions, PriceRule};
+use ticklake_engine::gold::{Gold, GoldOptions, Interval, KeepRevisions, PriceRule, Session};
 use ticklake_engine::schedule::{self, Every, JobOptions};
 use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
@@ -22,6 +22,8 @@ use crate::{maintenance, options, shutdown};
 
 /// The rule of a venue whose trades all set prices.
 const ALL_PRICES: &str = "all";
+/// The session of a venue whose daily bars are days in UTC.
+const UTC_DAYS: &str = "utc";
 
 /// `replaced`: how long replaced files stay where the settings leave it to the role.
 pub fn all(settings: &Settings, replaced: Replaced) -> anyhow::Result<Vec<JobOptions>> {
@@ -74,13 +76,14 @@ pub fn gold_options(settings: &JobSettings) -> anyhow::Result<Vec<GoldOptions>> 
         RevisionsSetting::All => KeepRevisions::All,
         RevisionsSetting::None => KeepRevisions::None,
     };
-    let prices = prices(&settings.prices)?;
+    let (prices, sessions) = (prices(&settings.prices)?, sessions(&settings.sessions)?);
     let of_interval = |interval: &String| -> anyhow::Result<GoldOptions> {
         Interval::parse(interval).map_err(|error| Usage(format!("jobs.intervals: {error}")))?;
         Ok(GoldOptions {
             interval: interval.clone(),
             kinds: settings.kinds.clone(),
             prices: prices.clone(),
+            sessions: sessions.clone(),
             revisions,
             allowed_lateness: settings.allowed_lateness.0,
             ..GoldOptions::default()
@@ -106,6 +109,16 @@ fn prices(settings: &BTreeMap<String, String>) -> anyhow::Result<BTreeMap<String
         Ok((venue.clone(), PriceRule::new(name, &sql)))
     };
     named.map(rule).collect()
+}
+
+/// The sessions by venue; a venue whose days are those of UTC has none.
+fn sessions(settings: &BTreeMap<String, String>) -> anyhow::Result<BTreeMap<String, Session>> {
+    let named = settings.iter().filter(|(_, session)| *session != UTC_DAYS);
+    let session = |(venue, text): (&String, &String)| -> anyhow::Result<(String, Session)> {
+        let session = Session::parse(text).map_err(|error| Usage(format!("jobs.sessions.{venue}: {error}")))?;
+        Ok((venue.clone(), session))
+    };
+    named.map(session).collect()
 }
 
 /// What a proof must know of how silver and gold are made.

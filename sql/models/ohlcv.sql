@@ -1,7 +1,7 @@
 -- Bars of one interval, recomputed from silver.
 -- grain: one row a (venue, symbol, window) with a trade in [$from, $until); every column but the key is NULL where a sum does not fit its column.
 -- inputs: silver.trades (every trade of the windows asked for, with `counts_for`: which prices of its bar it may set), silver.amendments (cancels and corrections that may name one of them).
--- parameters: $interval (text, e.g. '1 minute'), $kind (the kind that bars of these venues are made of), $from and $until (timestamps, whole windows).
+-- parameters: $interval (text, e.g. '1 minute'), $origin (timestamp: a window starts here), $kind (the kind that bars of these venues are made of), $from and $until (timestamps, whole windows).
 -- An amendment names its trade by ref_trade_id; of several the last by (ts, seq, trade_id) counts. A cancelled trade is gone, a corrected one keeps
 -- its place in time and what it counts for, and takes over price, qty, side and count.
 WITH amendments AS (
@@ -43,10 +43,10 @@ bars AS (
   SELECT
     venue,
     symbol,
-    date_bin(CAST($interval AS INTERVAL), ts) AS window_start,
+    date_bin(CAST($interval AS INTERVAL), ts, $origin) AS window_start,
     ohlcv(ts, seq, trade_id, price, qty, side, count, counts_for) AS bar
   FROM effective
-  GROUP BY venue, symbol, date_bin(CAST($interval AS INTERVAL), ts)
+  GROUP BY venue, symbol, date_bin(CAST($interval AS INTERVAL), ts, $origin)
 )
 SELECT
   venue,

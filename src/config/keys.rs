@@ -13,6 +13,7 @@ const OPEN_TABLES: &[&str] = &[
     "storage.options",
     "jobs.kinds",
     "jobs.prices",
+    "jobs.sessions",
     "retention.tables",
 ];
 

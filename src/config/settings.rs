@@ -142,6 +142,9 @@ pub struct JobSettings {
     /// Venue -> rule that says which of its trades set open, high, low and close (the others count for volume only): one of `sql/prices/`, the path of a
     /// `.sql` file, or `all`. A venue that is not named: all.
     pub prices: BTreeMap<String, String>,
+    /// Venue -> session that its daily bars keep, `<zone> HH:MM-HH:MM`, or `utc`. What is traded outside of it is in no daily bar. A venue that is not
+    /// named: days in UTC.
+    pub sessions: BTreeMap<String, String>,
 }
 
 /// How small files are merged.
@@ -368,6 +371,7 @@ impl Default for JobSettings {
             prices: [("us-equities", "us-equities-vendor"), ("finnhub", "finnhub")]
                 .map(|(venue, rule)| (venue.to_owned(), rule.to_owned()))
                 .into(),
+            sessions: [("us-equities".to_owned(), "America/New_York 09:30-16:00".to_owned())].into(),
         }
     }
 }

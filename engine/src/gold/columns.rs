@@ -14,7 +14,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 use super::bar::{Bar, Computed, Content, Key, Prices, Series, Values};
-use super::interval::Interval;
+use super::calendar::Calendar;
 use crate::Result;
 use crate::error::Step;
 use crate::ohlcv::trades::CountsFor;
@@ -200,20 +200,20 @@ pub fn stored(batch: &RecordBatch) -> Result<Vec<(Key, Bar)>> {
 }
 
 /// Rows for a file of gold, in the order given. `schema`: the table's file schema.
-pub fn encode(bars: &[(&Key, &Bar)], interval: Interval, schema: &SchemaRef) -> Result<RecordBatch> {
-    encode_with(bars, interval, schema, &|_| None)
+pub fn encode(bars: &[(&Key, &Bar)], calendar: &Calendar, schema: &SchemaRef) -> Result<RecordBatch> {
+    encode_with(bars, calendar, schema, &|_| None)
 }
 
 /// Rows for a file of earlier states, which something else took the place of at `superseded_at`.
 pub fn encode_superseded(
     bars: &[(&Key, &Bar)],
-    interval: Interval,
+    calendar: &Calendar,
     schema: &SchemaRef,
     interval_name: &str,
     superseded_at: i64,
 ) -> Result<RecordBatch> {
     let rows = bars.len();
-    encode_with(bars, interval, schema, &|column| match column {
+    encode_with(bars, calendar, schema, &|column| match column {
         "bar_interval" => Some(Arc::new(StringArray::from_iter_values(vec![interval_name; rows]))),
         "superseded_at" => Some(Arc::new(
             TimestampMicrosecondArray::from_value(superseded_at, rows).with_timezone("UTC"),
@@ -225,7 +225,7 @@ pub fn encode_superseded(
 /// `given`: columns that the bars do not hold themselves.
 fn encode_with(
     bars: &[(&Key, &Bar)],
-    interval: Interval,
+    calendar: &Calendar,
     schema: &SchemaRef,
     given: &dyn Fn(&str) -> Option<ArrayRef>,
 ) -> Result<RecordBatch> {
@@ -259,7 +259,7 @@ fn encode_with(
             "venue" => texts(&|key| key.series.venue.clone()),
             "symbol" => texts(&|key| key.series.symbol.clone()),
             "window_start" => micros(&|key, _| key.start),
-            "window_end" => micros(&|key, _| key.start + interval.width_us()),
+            "window_end" => micros(&|key, _| calendar.end_of(&key.series.venue, key.start)),
             "open" => decimal(&|values| values.prices.map(|prices| prices.open)),
             "high" => decimal(&|values| values.prices.map(|prices| prices.high)),
             "low" => decimal(&|values| values.prices.map(|prices| prices.low)),

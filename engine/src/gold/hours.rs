@@ -9,6 +9,7 @@ use deltalake::kernel::{Add, Remove};
 use ticklake_sql::Table;
 
 use super::bar::{Bar, Key, Series};
+use super::calendar::Calendar;
 use super::files::Files;
 use super::interval::{DAY_US, Interval};
 use super::model::Model;
@@ -34,6 +35,7 @@ pub(super) struct Hour {
 pub struct Hours {
     pub(super) table: Table,
     pub(super) interval: Interval,
+    pub(super) calendar: Calendar,
     pub(super) zstd_level: i32,
     pub(super) files: Files,
     /// Start of an hour -> active files with bars in it.
@@ -59,10 +61,11 @@ pub struct Original {
 }
 
 impl Hours {
-    pub fn new(table: Table, interval: Interval, zstd_level: i32, files: Files) -> Self {
+    pub fn new(table: Table, calendar: Calendar, zstd_level: i32, files: Files) -> Self {
         let mut hours = Self {
             table,
-            interval,
+            interval: calendar.interval(),
+            calendar,
             zstd_level,
             files,
             index: BTreeMap::new(),

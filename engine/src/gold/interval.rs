@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 
-const SECOND_US: i64 = 1_000_000;
+pub const SECOND_US: i64 = 1_000_000;
 pub const HOUR_US: i64 = 3_600 * SECOND_US;
 pub const DAY_US: i64 = 24 * HOUR_US;
 
@@ -68,10 +68,6 @@ impl Interval {
         (self.width_us > minute.width_us && self.width_us % minute.width_us == 0).then_some(minute)
     }
 
-    /// As SQL reads it.
-    pub fn to_sql(self) -> String {
-        format!("{} seconds", self.width_us / SECOND_US)
-    }
 }
 
 /// UTC date of an instant in microseconds, as partitions spell it.

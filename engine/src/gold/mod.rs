@@ -1,12 +1,13 @@
 //! Gold: one bar per traded window, recomputed from silver whenever a trade of the window comes, changes or goes.
 //!
-//! Reading order: `interval` and `options` say what is kept; `input` follows silver's log and `windows` turns its news into ranges of windows;
+//! Reading order: `interval`, `session` and `calendar` say which windows there are, `options` what is kept; `input` follows silver's log and `windows` turns its news into ranges of windows;
 //! `model` computes the bars of a range from silver, `prices` says which trades set their prices, `named` finds the trades that cancels and corrections name,
 //! `parts` makes wide bars of minutes; `bar` is a row, `hours` the rows that gold holds, an hour at a time; `neighbours` finds
 //! what stands before and after a bar, `replace` puts new bars in the place of old ones, `write` makes files of them, `revisions` keeps
 //! what bars said before, `output` commits, and `refresh` does it all in order. `recount` holds what is kept against silver once more.
 
 mod bar;
+mod calendar;
 mod columns;
 mod files;
 mod hours;
@@ -23,6 +24,7 @@ mod recount;
 mod refresh;
 mod replace;
 mod revisions;
+mod session;
 mod windows;
 mod write;
 
@@ -33,3 +35,4 @@ pub use prices::PriceRule;
 pub use recount::{BarDifference, BarDifferenceKind, Recount, recount};
 pub use refresh::Gold;
 pub use revisions::KeepRevisions;
+pub use session::Session;

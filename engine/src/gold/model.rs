@@ -19,7 +19,8 @@ use super::bar::{Computed, Key, Series};
 use super::columns::{computed, stored};
 use super::files::Files;
 use super::input::Watermarks;
-use super::interval::Interval;
+use super::calendar::Calendar;
+use super::interval::{Interval, SECOND_US};
 use super::named::{NAME_COLUMNS, Named};
 use super::prices::{self, Prices};
 use super::windows::{Range, Touched};
@@ -32,7 +33,7 @@ use crate::{Error, Result};
 /// Runs queries over the files of a table; knows which kind of trade each venue's bars are made of.
 pub struct Model {
     runtime: Arc<RuntimeEnv>,
-    interval: Interval,
+    calendar: Calendar,
     kind: String,
     kinds: BTreeMap<String, String>,
     prices: Prices,
@@ -41,7 +42,7 @@ pub struct Model {
 
 impl Model {
     /// `silver`: whose columns the rules of prices speak of.
-    pub async fn new(options: &GoldOptions, interval: Interval, silver: &Table) -> Result<Self> {
+    pub async fn new(options: &GoldOptions, calendar: Calendar, silver: &Table) -> Result<Self> {
         let pool = Arc::new(GreedyMemoryPool::new(options.memory_bytes));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(pool)
@@ -49,7 +50,7 @@ impl Model {
             .step("prepare the queries over silver")?;
         Ok(Self {
             runtime,
-            interval,
+            calendar,
             kind: options.kind.clone(),
             kinds: options.kinds.clone(),
             prices: Prices::plan(&options.prices, silver).await?,
@@ -62,22 +63,61 @@ impl Model {
             .step("prepare a query")
     }
 
-    /// Bars of every window in `range` that has a trade.
+    /// Bars of every window that starts in `range` and has a trade.
     pub async fn bars(&self, silver: &Table, files: &Files, range: &Range) -> Result<Vec<Computed>> {
-        self.bars_of(self.interval, silver, files, range).await
+        let interval = self.calendar.interval();
+        let width_us = interval.width_us();
+        let first = interval.start_of(range.from.saturating_add(width_us - 1));
+        let plain = Bins {
+            range: Range {
+                from: first,
+                until: interval.start_of(range.until - 1).saturating_add(width_us),
+                symbols: range.symbols.clone(),
+            },
+            width_us,
+            venue: None,
+        };
+        let mut bars = Vec::new();
+        if plain.range.from < plain.range.until {
+            bars = self.bars_of(&plain, silver, files).await?;
+        }
+        for (venue, session) in self.calendar.sessions() {
+            if !files.iter().any(|file| file.may_hold("venue", venue)) {
+                continue;
+            }
+            for (start, end) in session.starting_in(range.from, range.until) {
+                let session = Bins {
+                    range: Range {
+                        from: start,
+                        until: end,
+                        symbols: range.symbols.clone(),
+                    },
+                    width_us: end - start,
+                    venue: Some(venue),
+                };
+                bars.extend(self.bars_of(&session, silver, files).await?);
+            }
+        }
+        Ok(bars)
     }
 
     /// The parts of those bars.
     pub async fn parts(&self, silver: &Table, files: &Files, range: &Range) -> Result<Vec<Computed>> {
-        self.bars_of(self.part(), silver, files, range).await
+        let parts = Bins {
+            range: range.clone(),
+            width_us: self.part().width_us(),
+            venue: None,
+        };
+        self.bars_of(&parts, silver, files).await
     }
 
     /// Width of what is computed again for a trade.
     fn part(&self) -> Interval {
-        self.interval.part().unwrap_or(self.interval)
+        self.calendar.interval().part().unwrap_or(self.calendar.interval())
     }
 
-    async fn bars_of(&self, interval: Interval, silver: &Table, files: &Files, range: &Range) -> Result<Vec<Computed>> {
+    async fn bars_of(&self, bins: &Bins<'_>, silver: &Table, files: &Files) -> Result<Vec<Computed>> {
+        let range = &bins.range;
         let in_range: Vec<Arc<DataFile>> = files.iter().filter(|file| may_hold(file, range)).cloned().collect();
         if in_range.is_empty() {
             return Ok(Vec::new());
@@ -89,7 +129,7 @@ impl Model {
             let step = "plan the bars of a range";
             let schema = Arc::new(MemorySchemaProvider::new());
             let trades = OrderedScan::new(silver.clone(), in_range.clone()).step(step)?;
-            let restriction = [venues, symbols_of(range)].into_iter().flatten().reduce(Expr::and);
+            let restriction = [venues, self.venues_of(bins), symbols_of(range)].into_iter().flatten().reduce(Expr::and);
             let counts_for = self.prices.counts_for(&in_range).step(step)?;
             register(&context, schema.as_ref(), "trades", trades, restriction, Some((prices::COLUMN, counts_for))).step(step)?;
             let amendments = OrderedScan::new(silver.clone(), amending.clone()).step(step)?;
@@ -105,7 +145,8 @@ impl Model {
                 .step(step)?;
             let utc = |micros: i64| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
             let parameters = vec![
-                ("interval", ScalarValue::from(interval.to_sql())),
+                ("interval", ScalarValue::from(format!("{} seconds", bins.width_us / SECOND_US))),
+                ("origin", bins.origin()),
                 ("kind", ScalarValue::from(kind)),
                 ("from", utc(range.from)),
                 ("until", utc(range.until)),
@@ -296,6 +337,15 @@ impl Model {
         Ok(bars)
     }
 
+    /// The venues whose windows these are; `None`: all.
+    fn venues_of(&self, bins: &Bins<'_>) -> Option<Expr> {
+        if let Some(venue) = bins.venue {
+            return Some(col("venue").eq(lit(venue)));
+        }
+        let others: Vec<Expr> = self.calendar.sessions().keys().map(|venue| lit(venue.as_str())).collect();
+        (!others.is_empty()).then(|| col("venue").in_list(others, true))
+    }
+
     /// Each kind that bars are made of, with the venues it holds for.
     fn kinds_of_bars(&self) -> Vec<(String, Option<Expr>)> {
         let named: Vec<Expr> = self.kinds.keys().map(|venue| lit(venue.as_str())).collect();
@@ -317,6 +367,22 @@ impl Model {
             .map(of_kind)
             .reduce(Expr::or)
             .unwrap_or_else(|| lit(true))
+    }
+}
+
+/// Windows of one width, side by side.
+struct Bins<'a> {
+    range: Range,
+    width_us: i64,
+    /// Whose session the range is, one window; `None`: of all venues that keep none, windows from the epoch on.
+    venue: Option<&'a str>,
+}
+
+impl Bins<'_> {
+    /// A window starts here; `date_bin` wants it in nanoseconds.
+    fn origin(&self) -> ScalarValue {
+        let origin_us = if self.venue.is_some() { self.range.from } else { 0 };
+        ScalarValue::TimestampNanosecond(origin_us.checked_mul(1_000), Some("UTC".into()))
     }
 }
 

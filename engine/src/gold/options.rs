@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::prices::PriceRule;
 use super::revisions::KeepRevisions;
+use super::session::Session;
 
 #[derive(Debug, Clone)]
 pub struct GoldOptions {
@@ -16,6 +17,8 @@ pub struct GoldOptions {
     pub kinds: BTreeMap<String, String>,
     /// Venue -> which of its trades set prices; of a venue without a rule all do.
     pub prices: BTreeMap<String, PriceRule>,
+    /// Venue -> session that its daily bars keep; of a venue without one they are days in UTC.
+    pub sessions: BTreeMap<String, Session>,
     /// Venues whose seq grows by one from trade to trade, kind by kind: only their bars can be told complete.
     pub contiguous: BTreeSet<String>,
     /// Earlier states of bars that gold.ohlcv_revisions keeps.
@@ -42,6 +45,7 @@ impl Default for GoldOptions {
             kind: "trade".into(),
             kinds: BTreeMap::new(),
             prices: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             contiguous: ["sim", "binance-spot", "coinbase", "kraken"].map(str::to_owned).into(),
             revisions: KeepRevisions::default(),
             take_over_after: Duration::from_secs(2),

@@ -8,6 +8,7 @@ use ticklake_sql::{Lake, Table, TableName};
 use super::GoldOptions;
 use super::bar::{Bar, Computed, Content, Key, Series, Values, is_complete, is_whole};
 use super::files::Files;
+use super::calendar::Calendar;
 use super::interval::{DAY_US, Interval};
 use super::model::Model;
 use super::output::Output;
@@ -64,7 +65,7 @@ pub async fn recount(
     unreadable: &HashSet<String>,
     mut differ: impl FnMut(BarDifference),
 ) -> Result<Recount> {
-    let interval = Interval::parse(&options.interval)?;
+    let calendar = Calendar::new(Interval::parse(&options.interval)?, &options.sessions);
     let step = "open a table";
     let gold = lake.table(&TableName::gold_ohlcv(&options.interval)).await.step(step)?;
     let silver = lake.table(&TableName::silver_trades()).await.step(step)?;
@@ -83,26 +84,27 @@ pub async fn recount(
     };
     let gold_files = without(Files::load(&gold, output.version()).await?, unreadable);
     let silver_files = without(Files::load(&silver, position).await?, unreadable);
-    let model = Model::new(options, interval, &silver).await?;
+    let model = Model::new(options, calendar.clone(), &silver).await?;
     let watermarks = match output.watermarks().await? {
         Some(watermarks) => watermarks,
         None => model.watermarks(&silver, &silver_files).await?,
     };
     let rules = Rules {
         options,
-        interval,
+        calendar: &calendar,
         watermarks: &watermarks,
         now_us: 0,
     };
-    let mut dates = whole_dates(silver_files.iter(), "ts");
-    dates.extend(whole_dates(gold_files.iter(), "window_start"));
+    let mut dates = whole_dates(silver_files.iter(), "ts", &calendar);
+    dates.extend(whole_dates(gold_files.iter(), "window_start", &calendar));
     let mut walk = Walk {
         rules: &rules,
         last_seqs: HashMap::new(),
         open: HashMap::new(),
         differ: &mut differ,
     };
-    let mut is_plain = true;
+    // Trades between two sessions are in no bar.
+    let mut is_plain = calendar.sessions().is_empty();
     let low_water = low_water(&silver).await?.max(low_water(&gold).await?);
     for range in &dates {
         let stored = model.stored(&gold, of_date(&gold_files, range)).await?;

@@ -14,6 +14,7 @@ use super::bar::{Computed, Key};
 use super::files::Files;
 use super::hours::Hours;
 use super::input::{Input, Watermarks};
+use super::calendar::Calendar;
 use super::interval::Interval;
 use super::model::Model;
 use super::output::{Landed, Output};
@@ -36,6 +37,7 @@ pub struct Gold {
     lake: Lake,
     options: GoldOptions,
     interval: Interval,
+    calendar: Calendar,
     model: Model,
     input: Input,
     hours: Hours,
@@ -59,6 +61,7 @@ impl Gold {
     /// Creates the tables where they do not exist yet, so that jobs may start in any order.
     pub async fn open(lake: Lake, options: GoldOptions) -> Result<Self> {
         let interval = Interval::parse(&options.interval)?;
+        let calendar = Calendar::new(interval, &options.sessions);
         let silver = lake
             .create_table(&TableName::silver_trades())
             .await
@@ -71,7 +74,7 @@ impl Gold {
         let held_version = output.version();
         let hours = Hours::new(
             gold.clone(),
-            interval,
+            calendar.clone(),
             options.zstd_level,
             Files::load(&gold, held_version).await?,
         );
@@ -79,18 +82,19 @@ impl Gold {
         let watermarks = output.watermarks().await?;
         let revisions = match options.revisions {
             KeepRevisions::None => None,
-            _ => Some(Revisions::open(&lake, &options.interval, interval, options.zstd_level).await?),
+            _ => Some(Revisions::open(&lake, &options.interval, calendar.clone(), options.zstd_level).await?),
         };
         Ok(Self {
-            parts: Parts::of(interval),
+            parts: Parts::of(interval).filter(|_| calendar.sessions().is_empty()),
             forced: BTreeSet::new(),
             revisions,
             turn: None,
-            model: Model::new(&options, interval, input.table()).await?,
+            model: Model::new(&options, calendar.clone(), input.table()).await?,
             read_to: output.position(),
             lake,
             options,
             interval,
+            calendar,
             input,
             hours,
             output,
@@ -138,7 +142,7 @@ impl Gold {
     /// Brings gold up to silver's newest version, and every bar of the range to what silver says.
     pub async fn rebuild(&mut self, range: &RebuildRange) -> Result<RefreshReport> {
         self.follow().await?;
-        self.forced = forced(range, self.interval, &self.dates());
+        self.forced = forced(range, &self.calendar, &self.dates());
         let report = self.refresh().await;
         self.forced.clear();
         report
@@ -281,7 +285,7 @@ impl Gold {
         let now_us = self.lake.clock().now_us();
         let rules = Rules {
             options: &self.options,
-            interval: self.interval,
+            calendar: &self.calendar,
             watermarks,
             now_us,
         };
@@ -293,7 +297,7 @@ impl Gold {
         let whole_from = self.input.whole_from();
         let touched = self.touched().await?;
         let mut waiting = match &touched {
-            Some(touched) => touched.ranges(self.interval),
+            Some(touched) => touched.ranges(&self.calendar),
             None => self.dates(),
         };
         waiting.extend(self.forced.iter().cloned());
@@ -309,7 +313,7 @@ impl Gold {
             recomputed.computed += rows;
             let rules = Rules {
                 options: &self.options,
-                interval: self.interval,
+                calendar: &self.calendar,
                 watermarks,
                 now_us,
             };
@@ -326,8 +330,8 @@ impl Gold {
 
     /// Every date of silver and of gold.
     fn dates(&self) -> BTreeSet<Range> {
-        let mut dates = whole_dates(self.input.files().iter(), "ts");
-        dates.extend(whole_dates(self.hours.files().iter(), "window_start"));
+        let mut dates = whole_dates(self.input.files().iter(), "ts", &self.calendar);
+        dates.extend(whole_dates(self.hours.files().iter(), "window_start", &self.calendar));
         dates
     }
 
@@ -341,7 +345,7 @@ impl Gold {
         };
         let news = touched
             .filter(|_| parts.holds(range))
-            .and_then(|touched| touched.parts_of(range, self.interval, part));
+            .and_then(|touched| touched.parts_of(range, &self.calendar, part));
         if let Some(news) = news {
             let mut rows = 0;
             for news in news {

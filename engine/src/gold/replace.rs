@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::GoldOptions;
 use super::bar::{Bar, Computed, Content, Key, Series, Values, is_complete, is_whole};
+use super::calendar::Calendar;
 use super::hours::{Hours, Original};
 use super::input::Watermarks;
-use super::interval::Interval;
 use super::model::Model;
 use super::neighbours::Neighbour;
 use super::windows::Range;
@@ -15,7 +15,7 @@ use crate::Result;
 /// What decides over a bar beside its trades.
 pub struct Rules<'a> {
     pub options: &'a GoldOptions,
-    pub interval: Interval,
+    pub calendar: &'a Calendar,
     pub watermarks: &'a Watermarks,
     /// Time of this computation, microseconds.
     pub now_us: i64,
@@ -24,9 +24,7 @@ pub struct Rules<'a> {
 impl Rules<'_> {
     pub fn is_closed(&self, venue: &str, start: i64) -> bool {
         let lateness_us = i64::try_from(self.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
-        let closes_at = start
-            .saturating_add(self.interval.width_us())
-            .saturating_add(lateness_us);
+        let closes_at = self.calendar.end_of(venue, start).saturating_add(lateness_us);
         self.watermarks
             .get(venue)
             .is_some_and(|watermark| *watermark >= closes_at)
@@ -42,7 +40,7 @@ impl Rules<'_> {
     }
 
     pub(super) fn is_contiguous(&self, series: &Series) -> bool {
-        self.options.contiguous.contains(&*series.venue)
+        self.options.contiguous.contains(&*series.venue) && !self.calendar.has_pauses(&series.venue)
     }
 }
 
@@ -69,7 +67,7 @@ pub async fn replace(
     let mut replaced = Replaced::default();
     let mut series: BTreeMap<Series, BTreeMap<i64, Option<Computed>>> = BTreeMap::new();
     for bar in computed {
-        hours_of_interest(hours, model, rules.interval.hour_of(bar.key.start)).await?;
+        hours_of_interest(hours, model, rules.calendar.interval().hour_of(bar.key.start)).await?;
         series
             .entry(bar.key.series.clone())
             .or_default()
@@ -172,7 +170,7 @@ fn ends<'a>(mut bars: impl Iterator<Item = &'a Values>) -> Option<(i64, i64)> {
 
 /// The bar of `key` meets other bars than before.
 async fn meet(hours: &mut Hours, model: &Model, rules: &Rules<'_>, key: Key, replaced: &mut Replaced) -> Result<()> {
-    hours_of_interest(hours, model, rules.interval.hour_of(key.start)).await?;
+    hours_of_interest(hours, model, rules.calendar.interval().hour_of(key.start)).await?;
     let Some(mut content) = hours.get(&key).map(|bar| bar.content.clone()) else {
         return Ok(());
     };
@@ -183,8 +181,7 @@ async fn meet(hours: &mut Hours, model: &Model, rules: &Rules<'_>, key: Key, rep
     }
     let seq = |bar: Option<Neighbour>| bar.map(|bar| bar.seq);
     let before = seq(hours.before(&key.series, key.start, model).await?);
-    let end = key.start.saturating_add(rules.interval.width_us());
-    let after = seq(hours.from(&key.series, end, model).await?);
+    let after = seq(hours.from(&key.series, key.start.saturating_add(1), model).await?);
     content.is_complete = is_complete(true, &content.values, before, after);
     put(hours, key, content, rules, replaced);
     Ok(())
@@ -248,14 +245,18 @@ pub async fn close_passed(
 ) -> Result<Replaced> {
     let mut replaced = Replaced::default();
     let lateness_us = i64::try_from(rules.options.allowed_lateness.as_micros()).unwrap_or(i64::MAX);
-    let reach = |ts: i64| ts.saturating_sub(lateness_us).saturating_sub(rules.interval.width_us());
+    let (shortest_us, longest_us) = rules.calendar.widths_us();
+    let reach = |ts: i64, width_us: i64| ts.saturating_sub(lateness_us).saturating_sub(width_us);
     for (venue, now) in rules.watermarks {
         let was = before.and_then(|before| before.get(venue)).copied();
         if was == Some(*now) {
             continue;
         }
         let (from, until) = match was {
-            Some(was) => (reach(was.min(*now)), reach(was.max(*now)).saturating_add(1)),
+            Some(was) => (
+                reach(was.min(*now), longest_us),
+                reach(was.max(*now), shortest_us).saturating_add(1),
+            ),
             None if before.is_some() => continue,
             None => (i64::MIN, i64::MAX),
         };

@@ -13,9 +13,10 @@ use ticklake_sql::data_file::{self, FileOptions};
 use ticklake_sql::{ErrorKind, Lake, Table, TableName, log};
 
 use super::bar::{Bar, Key};
+use super::calendar::Calendar;
 use super::columns::encode_superseded;
 use super::hours::Original;
-use super::interval::{Interval, date_text};
+use super::interval::date_text;
 use crate::error::Step;
 use crate::{Error, Result};
 
@@ -48,7 +49,7 @@ impl KeepRevisions {
 pub struct Revisions {
     table: Table,
     committer: Committer,
-    interval: Interval,
+    calendar: Calendar,
     interval_name: String,
     input_app: String,
     /// Counts the commits of this interval, so that each refresh knows its own.
@@ -58,7 +59,7 @@ pub struct Revisions {
 }
 
 impl Revisions {
-    pub async fn open(lake: &Lake, interval_name: &str, interval: Interval, zstd_level: i32) -> Result<Self> {
+    pub async fn open(lake: &Lake, interval_name: &str, calendar: Calendar, zstd_level: i32) -> Result<Self> {
         let table = lake
             .create_table(&TableName::gold_ohlcv_revisions())
             .await
@@ -69,7 +70,7 @@ impl Revisions {
             turn_app: format!("ticklake/{}/turn/{interval_name}", table.name()),
             writer_app: format!("ticklake/{}/writer", table.name()),
             table,
-            interval,
+            calendar,
             interval_name: interval_name.to_owned(),
             zstd_level,
         })
@@ -209,7 +210,7 @@ impl Revisions {
                 (&a.series.symbol, a.start, &a.series.venue).cmp(&(&b.series.symbol, b.start, &b.series.venue))
             });
             let schema = self.table.spec().file_schema();
-            let rows = encode_superseded(&states, self.interval, &schema, &self.interval_name, now_us)?;
+            let rows = encode_superseded(&states, &self.calendar, &schema, &self.interval_name, now_us)?;
             let options = FileOptions {
                 zstd_level: self.zstd_level,
                 ..FileOptions::default()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bar::Key;
+use super::calendar::Calendar;
 use super::interval::{DAY_US, Interval};
 use crate::rebuild::RebuildRange;
 use crate::scan::DataFile;
@@ -42,31 +43,41 @@ impl Touched {
         }
     }
 
-    /// The windows of `interval` that are touched.
-    pub fn ranges(&self, interval: Interval) -> BTreeSet<Range> {
-        let windows = self.windows.iter().map(|key| window_of(key, interval)).collect();
-        let mut ranges = ranges(&windows, interval);
-        ranges.extend(self.dates.iter().map(|date| whole_date(*date)));
+    /// The windows that are touched.
+    pub fn ranges(&self, calendar: &Calendar) -> BTreeSet<Range> {
+        let windows = self.windows.iter().filter_map(|key| window_of(key, calendar)).collect();
+        let mut ranges = ranges(&windows, calendar.interval());
+        ranges.extend(reaching(self.dates.iter().copied(), calendar));
         ranges
     }
 
     /// The touched parts of the windows in `range`; `None` where they are not known one by one.
-    pub fn parts_of(&self, range: &Range, interval: Interval, part: Interval) -> Option<BTreeSet<Range>> {
+    pub fn parts_of(&self, range: &Range, calendar: &Calendar, part: Interval) -> Option<BTreeSet<Range>> {
         let dates = range.from.div_euclid(DAY_US)..=(range.until - 1).div_euclid(DAY_US);
         if self.dates.range(dates).next().is_some() {
             return None;
         }
-        let touched = self.windows.iter().filter(|key| range.holds(&window_of(key, interval)));
+        let is_within = |key: &&Key| window_of(key, calendar).is_some_and(|window| range.holds(&window));
+        let touched = self.windows.iter().filter(is_within);
         Some(ranges(&touched.cloned().collect(), part))
     }
 }
 
-/// The window of `interval` that a part lies in.
-fn window_of(part: &Key, interval: Interval) -> Key {
-    Key {
+/// The window that a part lies in.
+fn window_of(part: &Key, calendar: &Calendar) -> Option<Key> {
+    Some(Key {
         series: part.series.clone(),
-        start: interval.start_of(part.start),
-    }
+        start: calendar.start_of(&part.series.venue, part.start)?,
+    })
+}
+
+/// Ranges that hold every window with a trade of `dates`: sessions may have begun the day before.
+fn reaching(dates: impl Iterator<Item = i64>, calendar: &Calendar) -> BTreeSet<Range> {
+    let days_before = (calendar.reach_back_us() + DAY_US - 1).div_euclid(DAY_US);
+    dates
+        .flat_map(|date| date - days_before..=date)
+        .map(whole_date)
+        .collect()
 }
 
 fn date_of(key: &Key) -> i64 {
@@ -81,7 +92,7 @@ fn whole_date(date: i64) -> Range {
     }
 }
 
-/// Whole windows of one date to compute again. Ordered by time.
+/// The windows that start in a stretch of time, to compute again; a stretch of one date, but for a day's own width. Ordered by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Range {
     /// Microseconds, half-open.
@@ -102,9 +113,10 @@ impl Range {
     }
 }
 
-/// The whole windows of a range of time that lie in one of `dates`.
-pub fn forced(range: &RebuildRange, interval: Interval, dates: &BTreeSet<Range>) -> BTreeSet<Range> {
-    let from = interval.start_of(range.from_us);
+/// The windows with a part of a range of time, as far as `dates` hold them.
+pub fn forced(range: &RebuildRange, calendar: &Calendar, dates: &BTreeSet<Range>) -> BTreeSet<Range> {
+    let interval = calendar.interval();
+    let from = interval.start_of(range.from_us).saturating_sub(calendar.reach_back_us());
     let until = interval
         .start_of(range.until_us - 1)
         .saturating_add(interval.width_us());
@@ -166,8 +178,12 @@ impl Range {
     }
 }
 
-/// The dates that files cover, each as one range.
-pub fn whole_dates<'a>(files: impl Iterator<Item = &'a Arc<DataFile>>, time_column: &str) -> BTreeSet<Range> {
+/// The dates that files cover, each as one range, and those on which a window began that reaches into one.
+pub fn whole_dates<'a>(
+    files: impl Iterator<Item = &'a Arc<DataFile>>,
+    time_column: &str,
+    calendar: &Calendar,
+) -> BTreeSet<Range> {
     let mut dates = BTreeSet::new();
     for file in files {
         match (file.bounds("date"), file.bounds(time_column)) {
@@ -190,7 +206,7 @@ pub fn whole_dates<'a>(files: impl Iterator<Item = &'a Arc<DataFile>>, time_colu
             _ => {}
         }
     }
-    dates.into_iter().map(whole_date).collect()
+    reaching(dates.into_iter(), calendar)
 }
 
 #[cfg(test)]
@@ -245,7 +261,7 @@ mod tests {
         touched.insert_within(key("a", 3), 3);
         touched.insert_within(key("a", 3_000), 3);
         let got: Vec<_> = touched
-            .ranges(Interval::parse("1m").unwrap())
+            .ranges(&Interval::parse("1m").unwrap().into())
             .into_iter()
             .map(|range| {
                 (

@@ -57,7 +57,7 @@ impl Hours {
             bars.sort_by(|(a, _), (b, _)| {
                 (&a.series.symbol, a.start, &a.series.venue).cmp(&(&b.series.symbol, b.start, &b.series.venue))
             });
-            let batch = encode(&bars, self.interval, &self.table.spec().file_schema())?;
+            let batch = encode(&bars, &self.calendar, &self.table.spec().file_schema())?;
             let options = FileOptions {
                 zstd_level: self.zstd_level,
                 ..FileOptions::default()

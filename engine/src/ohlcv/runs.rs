@@ -35,6 +35,8 @@ pub enum Key {
     Window {
         ts: Arc<dyn PhysicalExpr>,
         width_us: i64,
+        /// A window starts here.
+        origin_us: i64,
         data_type: DataType,
     },
 }
@@ -195,10 +197,15 @@ impl Key {
     fn column(&self, batch: &RecordBatch) -> Result<ArrayRef> {
         match self {
             Key::Value(value) => value.evaluate(batch)?.into_array(batch.num_rows()),
-            Key::Window { ts, width_us, .. } => {
+            Key::Window {
+                ts,
+                width_us,
+                origin_us,
+                ..
+            } => {
                 let ts = ts.evaluate(batch)?.into_array(batch.num_rows())?;
                 let ts = ts.as_primitive::<TimestampMicrosecondType>();
-                let starts = window_starts(ts.values(), *width_us);
+                let starts = window_starts(ts.values(), *width_us, *origin_us);
                 let timezone = match ts.data_type() {
                     DataType::Timestamp(TimeUnit::Microsecond, timezone) => timezone.clone(),
                     _ => None,
@@ -211,12 +218,13 @@ impl Key {
     }
 }
 
-fn window_starts(ts: &[i64], width_us: i64) -> Vec<i64> {
+fn window_starts(ts: &[i64], width_us: i64, origin_us: i64) -> Vec<i64> {
     let (mut start, mut end) = (0, 0);
     ts.iter()
         .map(|ts| {
             if *ts < start || *ts >= end {
-                start = ts.div_euclid(width_us).saturating_mul(width_us);
+                let from_origin = ts.saturating_sub(origin_us).div_euclid(width_us).saturating_mul(width_us);
+                start = origin_us.saturating_add(from_origin);
                 end = start.saturating_add(width_us);
             }
             start

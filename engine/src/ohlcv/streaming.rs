@@ -131,7 +131,7 @@ fn streamed(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>> {
     )?))
 }
 
-/// Recognises `date_bin(<fixed width>, <timestamp in microseconds>)`, cast or not.
+/// Recognises `date_bin(<fixed width>, <timestamp in microseconds> [, <origin in nanoseconds>])`, cast or not.
 fn key_of(key: &Arc<dyn PhysicalExpr>, input: &Arc<dyn ExecutionPlan>) -> Result<Key> {
     let schema = input.schema();
     let value = || Key::Value(key.clone());
@@ -141,8 +141,19 @@ fn key_of(key: &Arc<dyn PhysicalExpr>, input: &Arc<dyn ExecutionPlan>) -> Result
     else {
         return Ok(value());
     };
-    let [width, ts] = call.args() else { return Ok(value()) };
-    let Some(width_us) = width.downcast_ref::<Literal>().and_then(|width| micros(width.value())) else {
+    let (width, ts, origin) = match call.args() {
+        [width, ts] => (width, ts, None),
+        [width, ts, origin] => (width, ts, Some(origin)),
+        _ => return Ok(value()),
+    };
+    let literal = |expression: &Arc<dyn PhysicalExpr>| {
+        let literal = expression.downcast_ref::<Literal>()?;
+        Some(literal.value().clone())
+    };
+    let Some(width_us) = literal(width).and_then(|width| micros(&width)) else {
+        return Ok(value());
+    };
+    let Some(origin_us) = origin.map_or(Some(0), |origin| literal(origin).and_then(|origin| instant(&origin))) else {
         return Ok(value());
     };
     let ts = ts.downcast_ref::<CastExpr>().map_or(ts, |cast| cast.expr());
@@ -150,9 +161,17 @@ fn key_of(key: &Arc<dyn PhysicalExpr>, input: &Arc<dyn ExecutionPlan>) -> Result
         DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(Key::Window {
             ts: ts.clone(),
             width_us,
+            origin_us,
             data_type: key.data_type(&schema)?,
         }),
         _ => Ok(value()),
+    }
+}
+
+fn instant(origin: &ScalarValue) -> Option<i64> {
+    match origin {
+        ScalarValue::TimestampNanosecond(Some(nanos), _) if nanos % 1_000 == 0 => Some(nanos / 1_000),
+        _ => None,
     }
 }
 

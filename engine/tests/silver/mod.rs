@@ -185,6 +185,18 @@ impl TestLake {
         found
     }
 
+    /// Ends of the windows of a venue, in their order.
+    pub async fn window_ends(&self, interval: &str, venue: &str) -> Vec<i64> {
+        let mut ends = Vec::new();
+        for batch in self.batches(&TableName::gold_ohlcv(interval)).await {
+            let column = |name: &str| batch.column_by_name(name).unwrap();
+            let rows = (0..batch.num_rows()).filter(|row| column("venue").as_string::<i32>().value(*row) == venue);
+            ends.extend(rows.map(|row| column("window_end").as_primitive::<TimestampMicrosecondType>().value(row)));
+        }
+        ends.sort_unstable();
+        ends
+    }
+
     async fn batches(&self, name: &TableName) -> Vec<RecordBatch> {
         let table = self.lake.table(name).await.unwrap();
         let snapshot = table.load(None).await.unwrap();
