@@ -8,7 +8,7 @@ use ticklake_ingest::bronze::BronzeOptions;
 use ticklake_ingest::feed::{BinanceOptions, FeedOptions, ReplayOptions, SimOptions};
 use ticklake_ingest::kafka::KafkaOptions;
 use ticklake_ingest::produce::ProduceOptions;
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
+use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
 
 use crate::config::Settings;
 use crate::config::keys::nearest;
@@ -36,9 +36,25 @@ pub fn lake_at(uri: &str, settings: &Settings, auto_durability: Durability) -> a
     let options = LakeOptions {
         storage: storage(&settings.storage),
         durability,
-        ..LakeOptions::default()
+        partition_columns: partition_columns(&settings.lake.partition_columns)?,
     };
     Ok(Lake::open(uri, options, Clock::system())?)
+}
+
+fn partition_columns(settings: &BTreeMap<String, String>) -> anyhow::Result<BTreeMap<TableName, Vec<String>>> {
+    let columns = |(table, columns): (&String, &String)| {
+        let wrong = |why: String| Usage(format!("lake.partition_columns.\"{table}\": {why}"));
+        let name = TableName::parse(table).map_err(|error| wrong(error.to_string()))?;
+        let columns: Vec<String> = columns.split(',').map(|column| column.trim().to_owned()).collect();
+        let is_ours = name == TableName::silver_trades() || name.ohlcv_interval().is_some();
+        if !is_ours || (columns != ["date"] && columns != ["symbol", "date"]) {
+            return Err(wrong(
+                "silver.trades and gold.ohlcv_<interval> are partitioned by \"date\" or \"symbol,date\"; write one of these".into(),
+            ));
+        }
+        Ok((name, columns))
+    };
+    Ok(settings.iter().map(columns).collect::<Result<_, Usage>>()?)
 }
 
 /// object_store's names for the `[storage]` keys.

@@ -29,6 +29,9 @@ pub struct TableSpec {
     pub properties: BTreeMap<String, String>,
 }
 
+/// Columns that follow from a time of the same row: partitions by them are what retention takes out.
+const FOLLOWING_DATES: [&str; 2] = ["date", "ingest_date"];
+
 impl TableSpec {
     /// Parses one `CREATE TABLE` statement; `name` overrides the one in the text (one template, many tables).
     pub fn parse(name: &TableName, ddl: &str) -> Result<Self> {
@@ -64,6 +67,19 @@ impl TableSpec {
     /// The same table partitioned by `columns` instead: the setting (date) or (symbol, date) of silver and gold.
     pub fn partitioned_by(&self, columns: &[&str]) -> Result<Self> {
         let mut spec = self.clone();
+        if !columns.iter().any(|column| FOLLOWING_DATES.contains(column)) {
+            return Err(Error::Invalid(format!(
+                "table {} cannot be partitioned by {}: retention takes out whole dates, so one of the columns is {}",
+                self.name,
+                columns.join(", "),
+                self.schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().as_str())
+                    .find(|name| FOLLOWING_DATES.contains(name))
+                    .unwrap_or("its date")
+            )));
+        }
         spec.partition_columns = columns.iter().map(|c| (*c).to_owned()).collect();
         for column in columns {
             if spec.schema.field_with_name(column).is_err() {
@@ -85,6 +101,13 @@ impl TableSpec {
             .filter(|f| !self.partition_columns.contains(f.name()))
             .cloned()
             .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The columns in which rows are made and compared, whatever the table is partitioned by: all but the date, which follows from another column.
+    pub fn row_schema(&self) -> SchemaRef {
+        let is_given = |field: &&arrow::datatypes::FieldRef| !FOLLOWING_DATES.contains(&field.name().as_str());
+        let fields: Vec<_> = self.schema.fields().iter().filter(is_given).cloned().collect();
         Arc::new(Schema::new(fields))
     }
 

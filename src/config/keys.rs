@@ -12,6 +12,7 @@ const OPEN_TABLES: &[&str] = &[
     "kafka.librdkafka",
     "storage.options",
     "jobs.kinds",
+    "lake.partition_columns",
     "jobs.prices",
     "jobs.sessions",
     "retention.tables",

@@ -35,6 +35,9 @@ pub struct LakeSettings {
     /// A folder or `s3://bucket/prefix`; empty: `<up.data_dir>/lake`.
     pub uri: String,
     pub durability: DurabilitySetting,
+    /// Table -> partition columns, separated by commas, of silver.trades and gold.ohlcv_*: `"silver.trades" = "symbol,date"`. Counts when the table is
+    /// created; `date` where it is not named. `ticklake optimize --partition-by` changes it afterwards.
+    pub partition_columns: BTreeMap<String, String>,
 }
 
 /// How local writes are made to last: `auto` is `os` in `up` and `sync` in every other role.
@@ -303,6 +306,7 @@ impl Default for LakeSettings {
         Self {
             uri: String::new(),
             durability: DurabilitySetting::Auto,
+            partition_columns: BTreeMap::new(),
         }
     }
 }

@@ -97,10 +97,7 @@ async fn find(table: &Table, version: u64, topic: &str) -> Result<Found> {
 }
 
 async fn take(table: &Table, add: &Add, topic: &str, found: &mut Found) -> Result<()> {
-    let file = FileRef {
-        path: add.path.clone(),
-        size_bytes: add.size,
-    };
+    let file = FileRef::of(add);
     let rows = {
         let (table, schema) = (table.clone(), table.spec().file_schema());
         off_runtime(async move { read::rows(&table, &[file], &schema).await }).await?

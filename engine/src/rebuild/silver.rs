@@ -144,10 +144,7 @@ impl<'a> Rebuild<'a> {
             }
             rows += file.rows.unwrap_or(self.options.chunk_rows);
             if let Some(chunk) = chunks.last_mut() {
-                chunk.push(FileRef {
-                    path: file.add.path.clone(),
-                    size_bytes: file.add.size,
-                });
+                chunk.push(FileRef::of(&file.add));
             }
         }
         Ok(chunks)

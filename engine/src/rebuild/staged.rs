@@ -16,13 +16,13 @@ use crate::silver::output::{Landed, Output};
 use crate::silver::plan::Changes;
 use crate::silver::ranges::Ranges;
 use crate::silver::read::{self, off_runtime};
-use crate::silver::refresh::write_changes;
-use crate::silver::write::{self, Piece};
+use crate::silver::refresh::{Split, write_changes};
+use crate::silver::write;
 
 /// How a table's rows become files.
 #[derive(Clone, Copy)]
 pub struct Layout {
-    split: fn(&RecordBatch) -> Result<Vec<Piece>>,
+    split: Split,
     ranges: fn(&[RecordBatch]) -> Result<Ranges>,
 }
 
@@ -117,7 +117,7 @@ impl Staged {
     /// Changes that delete rows of one file.
     pub fn deletion(&self, slot: u32, rows: HashSet<u64>) -> Changes {
         Changes {
-            insert: RecordBatch::new_empty(self.output.table().spec().file_schema()),
+            insert: RecordBatch::new_empty(self.output.table().spec().row_schema()),
             delete: HashMap::from([(slot, rows)]),
         }
     }

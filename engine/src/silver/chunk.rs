@@ -61,10 +61,7 @@ pub async fn next(bronze: &Table, after: Option<u64>, until: Option<u64>, max_ro
         chunk.to = version;
         for add in entry.adds.iter().filter(|add| add.data_change) {
             chunk.rows += rows(add);
-            chunk.files.push(FileRef {
-                path: add.path.clone(),
-                size_bytes: add.size,
-            });
+            chunk.files.push(FileRef::of(add));
         }
         if chunk.rows >= max_rows {
             break;

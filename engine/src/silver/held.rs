@@ -30,6 +30,7 @@ impl HeldFile {
         FileRef {
             path: self.path.clone(),
             size_bytes: self.size_bytes,
+            partition_values: self.partition_values.clone(),
         }
     }
 }

@@ -80,7 +80,7 @@ pub async fn plan(
 ) -> Result<Plan> {
     let prepared = {
         let (bronze, chunk, rules) = (bronze.clone(), chunk.clone(), rules.clone());
-        let schema = silver.table().spec().file_schema();
+        let schema = silver.table().spec().row_schema();
         off_runtime(async move { prepare(&bronze, &chunk, &rules, &schema).await }).await?
     };
     plan_prepared(prepared, silver, quarantine, settled_quarantine).await
@@ -89,7 +89,7 @@ pub async fn plan(
 /// Rows of quarantine that break no rule any more, all of them valid: what they do to both tables, beside leaving where they stand. A row that
 /// silver holds already, by its coordinates, does nothing: a release was cut short between its two commits.
 pub async fn plan_released(rows: RecordBatch, rules: &Rules, silver: &Output, quarantine: &Output) -> Result<Plan> {
-    let schema = silver.table().spec().file_schema();
+    let schema = silver.table().spec().row_schema();
     let prepared = keyed(rows.clone(), rules.judge(&rows)?, &schema)?;
     let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
     let (_, in_silver) = find(silver.table(), candidates, &schema, prepared, None).await?;
@@ -120,8 +120,8 @@ async fn plan_prepared(
     quarantine: &Output,
     settled_quarantine: bool,
 ) -> Result<Plan> {
-    let silver_schema = silver.table().spec().file_schema();
-    let quarantine_schema = quarantine.table().spec().file_schema();
+    let silver_schema = silver.table().spec().row_schema();
+    let quarantine_schema = quarantine.table().spec().row_schema();
     let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
     let (prepared, in_silver) = find(silver.table(), candidates, &silver_schema, prepared, None).await?;
 

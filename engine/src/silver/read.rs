@@ -1,13 +1,14 @@
 //! Reading data files: chosen columns of whole files, the keys of a file, the rows of a file that have one of the wanted keys.
 //! Decoding is CPU-bound, so callers run these futures through [`off_runtime`].
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatchOptions, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatchOptions, StringArray, new_null_array};
 use arrow::compute::{cast, concat_batches, filter_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
@@ -38,6 +39,34 @@ const KEY_COLUMNS: [&str; 4] = ["venue", "symbol", "kind", "trade_id"];
 pub struct FileRef {
     pub path: String,
     pub size_bytes: i64,
+    pub partition_values: HashMap<String, Option<String>>,
+}
+
+impl FileRef {
+    pub fn of(add: &Add) -> Self {
+        Self {
+            path: add.path.clone(),
+            size_bytes: add.size,
+            partition_values: add.partition_values.clone(),
+        }
+    }
+
+    /// The batch with the columns that its file lacks because the table is partitioned by them, as texts.
+    fn placed(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let given = |column: &&String| batch.column_by_name(column).is_none();
+        let missing: Vec<_> = self.partition_values.keys().filter(given).collect();
+        if missing.is_empty() {
+            return Ok(batch);
+        }
+        let mut fields = batch.schema().fields().to_vec();
+        let mut columns = batch.columns().to_vec();
+        for column in missing {
+            let value = self.partition_values.get(column).and_then(Option::as_deref);
+            fields.push(Arc::new(Field::new(column, DataType::Utf8, true)));
+            columns.push(Arc::new(std::iter::repeat_n(value, batch.num_rows()).collect::<StringArray>()));
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).step("read the columns of a partition")
+    }
 }
 
 /// Rows of a file that have a wanted key.
@@ -81,6 +110,7 @@ async fn whole(table: Table, file: FileRef, schema: SchemaRef) -> Result<Vec<Rec
         .map_err(decode(&table, &file))?;
     let mut rows = Vec::new();
     while let Some(batch) = batches.try_next().await.map_err(decode(&table, &file))? {
+        let batch = file.placed(batch)?;
         rows.push(conform(&batch, &schema)?);
     }
     Ok(rows)
@@ -103,6 +133,7 @@ pub async fn ranges(table: &Table, file: &FileRef, filter: Option<(&str, &str)>)
     let mut keys = Keys::default();
     let mut found = Vec::new();
     while let Some(batch) = batches.try_next().await.map_err(decode(table, file))? {
+        let batch = file.placed(batch)?;
         let columns = KeyColumns::new(&batch)?;
         let ts = micros(&batch, "ts")?;
         let wanted = filter
@@ -155,6 +186,7 @@ pub async fn matching(
         let mut batches = reader.with_projection(mask).build().map_err(decode(table, file))?;
         let mut row_number = first_row;
         while let Some(batch) = batches.try_next().await.map_err(decode(table, file))? {
+            let batch = file.placed(batch)?;
             let columns = KeyColumns::new(&batch)?;
             for row in 0..batch.num_rows() {
                 if let Some(key) = columns.find(keys, row).filter(|key| wanted.contains(key)) {
@@ -196,6 +228,7 @@ pub async fn rows_where(
         .map_err(decode(table, file))?;
     let (mut rows, mut row_number) = (HashSet::new(), 0u64);
     while let Some(batch) = batches.try_next().await.map_err(decode(table, file))? {
+        let batch = file.placed(batch)?;
         let (symbol, ts) = (strings(&batch, "symbol")?, micros(&batch, "ts")?);
         rows.extend(
             (0..batch.num_rows())
@@ -231,6 +264,7 @@ async fn picked(table: &Table, file: &FileRef, schema: &SchemaRef, row_numbers: 
         .map_err(decode(table, file))?;
     let mut rows = Vec::new();
     while let Some(batch) = batches.try_next().await.map_err(decode(table, file))? {
+        let batch = file.placed(batch)?;
         rows.push(conform(&batch, schema)?);
     }
     concat_batches(schema, &rows).step("put the rows of a key together")
@@ -248,6 +282,7 @@ pub async fn without(
     let mut batches = reader.build().map_err(decode(table, file))?;
     let (mut pieces, mut piece, mut rows_in_piece, mut row_number) = (Vec::new(), Vec::new(), 0, 0u64);
     while let Some(batch) = batches.try_next().await.map_err(decode(table, file))? {
+        let batch = file.placed(batch)?;
         let stays: BooleanArray = (0..batch.num_rows() as u64)
             .map(|row| Some(!gone.contains(&(row_number + row))))
             .collect();

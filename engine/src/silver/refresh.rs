@@ -342,18 +342,22 @@ pub fn dropped_total(silver: &TableName, positions: &HashMap<String, i64>) -> Op
     Some(total(REPEATS)? + total(SUPERSEDED)?)
 }
 
+/// Rows as pieces of one partition each.
+pub(crate) type Split = fn(&arrow::record_batch::RecordBatch, &ticklake_sql::ddl::TableSpec) -> Result<Vec<Piece>>;
+
 /// Writes what a table's changes insert, and again what they leave of the files that they delete from.
 pub(crate) async fn write_changes(
     output: &Output,
     changes: &Changes,
     options: &SilverOptions,
     lake: &Lake,
-    split: fn(&arrow::record_batch::RecordBatch) -> Result<Vec<Piece>>,
+    split: Split,
     ranges: fn(&[arrow::record_batch::RecordBatch]) -> Result<Ranges>,
 ) -> Result<Written> {
     let insert = changes.insert.clone();
-    let mut pieces = off_runtime(async move { split(&insert) }).await?;
-    let schema = output.table().spec().file_schema();
+    let spec = output.table().spec().clone();
+    let mut pieces = off_runtime(async move { split(&insert, &spec) }).await?;
+    let schema = output.table().spec().row_schema();
     let piece_rows = usize::try_from(options.chunk_rows).unwrap_or(usize::MAX);
     let mut written = Written {
         adds: Vec::new(),

@@ -67,7 +67,7 @@ impl Silver {
             return Ok(None);
         };
         let table = self.quarantine.table().clone();
-        let schema = table.spec().file_schema();
+        let schema = table.spec().row_schema();
         let rows = off_runtime(async move { read::rows(&table, &[file], &schema).await }).await?;
         Ok(Some((slot, rows)))
     }

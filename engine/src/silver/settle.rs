@@ -103,7 +103,7 @@ mod tests {
     const LIVE: &str = "live";
 
     fn batch(rows: &[Row]) -> RecordBatch {
-        let schema = tables::spec(&TableName::silver_trades()).unwrap().file_schema();
+        let schema = tables::spec(&TableName::silver_trades()).unwrap().row_schema();
         let columns = schema.fields().iter().map(|field| -> ArrayRef {
             let texts = |text: &dyn Fn(&Row) -> String| {
                 Arc::new(StringArray::from_iter_values(rows.iter().map(text))) as ArrayRef

@@ -1,4 +1,4 @@
-//! Writing data files: rows sorted as the table stores them, one file per date, each with the tag that says which ids it holds.
+//! Writing data files: rows sorted as the table stores them, one file a partition, each with the tag that says which ids it holds.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,15 +8,19 @@ use arrow::record_batch::RecordBatch;
 use deltalake::kernel::Add;
 use ticklake_sql::Table;
 use ticklake_sql::data_file::{self, FileOptions};
+use ticklake_sql::ddl::TableSpec;
 
 use super::columns::{longs, micros, strings};
 use super::key::Keys;
 use super::ranges::{Ranges, TAG};
-use super::read::KeyColumns;
+use super::read::{KeyColumns, conform};
 use super::rows::dates;
 use super::rules::Rule;
 use crate::Result;
 use crate::error::Step;
+
+/// May be a partition column beside the date.
+const SYMBOL: &str = "symbol";
 
 /// Rows of one partition, ready to be written.
 #[derive(Debug)]
@@ -26,8 +30,10 @@ pub struct Piece {
     pub ranges: Ranges,
 }
 
-/// Silver's rows sorted by (symbol, ts, seq, trade_id, venue, kind) and split by the date of their ts. The last three make the order total.
-pub fn silver_pieces(trades: &RecordBatch) -> Result<Vec<Piece>> {
+/// Silver's rows sorted by (symbol, ts, seq, trade_id, venue, kind) and split by the date of their ts, and by symbol where the table is partitioned by
+/// that too. The last three make the order total.
+pub fn silver_pieces(trades: &RecordBatch, spec: &TableSpec) -> Result<Vec<Piece>> {
+    let by_symbol = spec.partition_columns.iter().any(|column| column == SYMBOL);
     let date = dates(trades, "ts")?;
     let (ts, seq) = (micros(trades, "ts")?, longs(trades, "seq")?);
     let (venue, symbol, kind, trade_id) = (
@@ -61,12 +67,16 @@ pub fn silver_pieces(trades: &RecordBatch) -> Result<Vec<Piece>> {
             .then_with(|| rest(a.4).cmp(&rest(b.4)))
     });
     order
-        .chunk_by(|a, b| a.0 == b.0)
+        .chunk_by(|a, b| a.0 == b.0 && (!by_symbol || a.1 == b.1))
         .map(|rows| {
             let rows = UInt32Array::from_iter_values(rows.iter().map(|row| row.4));
             let batch = take_record_batch(trades, &rows).step("sort the rows of a date")?;
+            let mut partition = partition("date", order_date(&date, &rows));
+            if by_symbol {
+                partition.insert(SYMBOL.to_owned(), strings(&batch, SYMBOL)?.value(0).to_owned());
+            }
             Ok(Piece {
-                partition: partition("date", order_date(&date, &rows)),
+                partition,
                 ranges: silver_ranges(std::slice::from_ref(&batch))?,
                 batches: vec![batch],
             })
@@ -75,7 +85,7 @@ pub fn silver_pieces(trades: &RecordBatch) -> Result<Vec<Piece>> {
 }
 
 /// Quarantine's rows split by the date of their ingestion, as they come.
-pub fn quarantine_pieces(rows: &RecordBatch) -> Result<Vec<Piece>> {
+pub fn quarantine_pieces(rows: &RecordBatch, _: &TableSpec) -> Result<Vec<Piece>> {
     let date = dates(rows, "ingested_at")?;
     let mut of_date: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
     for row in 0..rows.num_rows() {
@@ -124,12 +134,18 @@ pub fn quarantine_ranges(batches: &[RecordBatch]) -> Result<Ranges> {
 /// Writes the pieces, one file each. Nothing is visible before the commit that holds the Adds.
 pub async fn files(table: &Table, pieces: Vec<Piece>, zstd_level: i32) -> Result<Vec<Add>> {
     let mut adds = Vec::with_capacity(pieces.len());
+    let stored = table.spec().file_schema();
     for piece in pieces {
+        let batches: Vec<RecordBatch> = piece
+            .batches
+            .iter()
+            .map(|batch| conform(batch, &stored))
+            .collect::<Result<_>>()?;
         let options = FileOptions {
             zstd_level,
             ..FileOptions::default()
         };
-        let mut add = data_file::write(table, piece.partition, piece.batches, options)
+        let mut add = data_file::write(table, piece.partition, batches, options)
             .await
             .step("write a data file")?;
         add.tags

@@ -178,7 +178,7 @@ async fn unexplained(piece: &RecordBatch, kept: &Kept<'_>, options: &VerifyOptio
     let broken: HashSet<usize> = judged.broken.iter().map(|broken| broken.row as usize).collect();
     let valid_rows: Vec<usize> = (0..piece.num_rows()).filter(|row| !broken.contains(row)).collect();
     let (silver, silver_adds) = &kept.silver;
-    let trades = rows::valid(piece, &judged, &silver.spec().file_schema())?;
+    let trades = rows::valid(piece, &judged, &silver.spec().row_schema())?;
     let mut repeats = vec![false; piece.num_rows()];
     if trades.num_rows() > 0 {
         let (first, last) = span(&trades)?;
