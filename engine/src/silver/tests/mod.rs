@@ -4,7 +4,9 @@ mod bars;
 mod dropped;
 pub(crate) mod lake;
 mod order;
+mod partitions;
 mod rebuilds;
+mod recordings;
 mod restart;
 
 use std::sync::atomic::Ordering;
