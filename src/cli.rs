@@ -281,6 +281,12 @@ pub struct RebuildArgs {
     /// Also where retention has removed input: what was made of it goes
     #[arg(long)]
     pub force: bool,
+    /// Into tables beside, TABLE__rebuild_ID; what differs is told, and they are swapped in unless the range has changed since
+    #[arg(long)]
+    pub side: bool,
+    /// With --side: swap nothing in, and leave the tables beside to be looked at; a later --side removes those older than a day
+    #[arg(long, requires = "side")]
+    pub dry_run: bool,
     #[command(flatten)]
     pub lake: LakeArgs,
 }

@@ -78,8 +78,7 @@ fn tell(args: &ParityArgs, found: &Parity) -> anyhow::Result<()> {
         };
         let differences: Vec<_> = found.differences.iter().map(difference).collect();
         let equal = json!({ "prices": found.equal_on(&PRICES), "volume": found.equal_on(&["volume"]) });
-        let report =
-            json!({ "candles": found.candles, "equal": equal, "by_field": found.by_field(), "differences": differences });
+        let report = json!({ "candles": found.candles, "equal": equal, "by_field": found.by_field(), "differences": differences });
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }

@@ -67,6 +67,9 @@ pub enum Error {
         "refresh of {table} lost {attempts} races against other writers; another `ticklake run` may work on the same lake"
     )]
     Contended { table: TableName, attempts: u32 },
+    /// What a rebuild beside its table was made from is not what stands there now.
+    #[error("the range of {0} changed while it was rebuilt, and nothing was swapped in; run the rebuild again")]
+    Changed(TableName),
     /// The run took longer than the job's `timeout`.
     #[error("job {job} was stopped after {seconds} s; raise its timeout or look for a slow store")]
     TimedOut { job: String, seconds: u64 },
@@ -90,7 +93,11 @@ impl Error {
             Error::Input { .. } => ErrorKind::Retry,
             Error::Sql { source, .. } => source.kind(),
             Error::Read { source, .. } if matches!(**source, object_store::Error::NotFound { .. }) => ErrorKind::Data,
-            Error::Read { .. } | Error::Contended { .. } | Error::TimedOut { .. } | Error::Spill(_) => ErrorKind::Retry,
+            Error::Read { .. }
+            | Error::Contended { .. }
+            | Error::Changed(_)
+            | Error::TimedOut { .. }
+            | Error::Spill(_) => ErrorKind::Retry,
             Error::Query { source, .. } => match source.find_root() {
                 datafusion::error::DataFusionError::ObjectStore(_) | datafusion::error::DataFusionError::IoError(_) => {
                     ErrorKind::Retry

@@ -736,7 +736,9 @@ async fn a_rule_of_prices_says_which_trades_open_and_close_bars_of_any_width() {
     }
     // Seconds and seqs go together; prices fall. Refreshed step by step: the hour is made of minutes in memory.
     for step in [0..20i64, 20..60, 60..65, 65..66, 66..130, 500..501] {
-        let rows: Vec<Row> = step.map(|n| trade("A-B", n * 1_000_000, n, i128::from(1_000 - n))).collect();
+        let rows: Vec<Row> = step
+            .map(|n| trade("A-B", n * 1_000_000, n, i128::from(1_000 - n)))
+            .collect();
         lake.insert(&rows).await;
         for gold in &mut golds {
             gold.refresh().await.unwrap();
@@ -756,21 +758,43 @@ async fn a_rule_of_prices_says_which_trades_open_and_close_bars_of_any_width() {
         let whole = |price: i128| price / 1_000_000_000_000;
         ([bar.open, bar.high, bar.low, bar.close].map(whole), bar.trade_count)
     };
-    assert_eq!(prices("1m", "sim", 0).await, ([998, 999, 941, 941], 60), "0 for volume, 1 for range");
+    assert_eq!(
+        prices("1m", "sim", 0).await,
+        ([998, 999, 941, 941], 60),
+        "0 for volume, 1 for range"
+    );
     assert_eq!(prices("1m", "sim", 1).await, ([938, 939, 881, 881], 60));
-    assert_eq!(prices("1h", "sim", 0).await, ([998, 999, 871, 871], 131), "the last trade, 500, counts for volume");
-    assert_eq!(prices("1m", "other", 0).await, ([7, 7, 7, 7], 1), "a venue without a rule");
+    assert_eq!(
+        prices("1h", "sim", 0).await,
+        ([998, 999, 871, 871], 131),
+        "the last trade, 500, counts for volume"
+    );
+    assert_eq!(
+        prices("1m", "other", 0).await,
+        ([7, 7, 7, 7], 1),
+        "a venue without a rule"
+    );
     // A minute of trades that only count for volume has no prices, and a proof agrees.
     let unpriced = (START + 480_000_000) / MINUTE * MINUTE;
     assert_eq!(lake.null_prices("1m").await, [("sim".to_owned(), unpriced)]);
     for interval in ["1m", "1h"] {
         let mut found = Vec::new();
         let unreadable = std::collections::HashSet::new();
-        recount(&lake.lake, &ruled(interval), &unreadable, |difference| found.push(difference)).await.unwrap();
-        assert_eq!(found, [], "{interval}");
-        recount(&lake.lake, &GoldOptions { interval: interval.to_owned(), ..options() }, &unreadable, |difference| {
+        recount(&lake.lake, &ruled(interval), &unreadable, |difference| {
             found.push(difference)
         })
+        .await
+        .unwrap();
+        assert_eq!(found, [], "{interval}");
+        recount(
+            &lake.lake,
+            &GoldOptions {
+                interval: interval.to_owned(),
+                ..options()
+            },
+            &unreadable,
+            |difference| found.push(difference),
+        )
         .await
         .unwrap();
         assert!(!found.is_empty(), "another rule gives other bars");
@@ -801,27 +825,48 @@ async fn check_sessions(session: &str, trades: &[&str], expected: &[(&str, &str,
         gold.refresh().await.unwrap();
     }
     let bars = |bars: &StoredBars| {
-        let of_venue = |venue: &'static str| move |(key, _): &(&(String, String, i64), &silver::StoredBar)| key.0 == venue;
+        let of_venue =
+            |venue: &'static str| move |(key, _): &(&(String, String, i64), &silver::StoredBar)| key.0 == venue;
         let nyse = bars.iter().filter(of_venue("nyse"));
-        let nyse: Vec<_> = nyse.map(|(key, bar)| (key.2, bar.bar.trade_count, bar.is_complete)).collect();
+        let nyse: Vec<_> = nyse
+            .map(|(key, bar)| (key.2, bar.bar.trade_count, bar.is_complete))
+            .collect();
         (nyse, bars.iter().filter(of_venue("sim")).count())
     };
     let stepwise = lake.gold("1d").await;
     let (nyse, sim) = bars(&stepwise);
-    let starts: Vec<_> = expected.iter().map(|(start, _, count)| (us(start), *count, None)).collect();
+    let starts: Vec<_> = expected
+        .iter()
+        .map(|(start, _, count)| (us(start), *count, None))
+        .collect();
     assert_eq!((nyse, sim), (starts, utc_days), "{session}");
     let ends: Vec<_> = expected.iter().map(|(_, end, _)| us(end)).collect();
     assert_eq!(lake.window_ends("1d", "nyse").await, ends);
     // The newest trade lies behind every window but the last.
-    let closed = stepwise.iter().filter(|(key, _)| key.0 == "nyse").map(|(_, bar)| bar.is_closed);
+    let closed = stepwise
+        .iter()
+        .filter(|(key, _)| key.0 == "nyse")
+        .map(|(_, bar)| bar.is_closed);
     let watermark = trades.iter().map(|at| us(at)).max().unwrap();
-    assert!(closed.eq(ends.iter().map(|end| *end <= watermark)), "{session}: {stepwise:?}");
+    assert!(
+        closed.eq(ends.iter().map(|end| *end <= watermark)),
+        "{session}: {stepwise:?}"
+    );
     let mut found = Vec::new();
     let nothing = std::collections::HashSet::new();
-    recount(&lake.lake, &with_sessions(), &nothing, |difference| found.push(difference)).await.unwrap();
+    recount(&lake.lake, &with_sessions(), &nothing, |difference| {
+        found.push(difference)
+    })
+    .await
+    .unwrap();
     assert_eq!(found, []);
     std::fs::remove_dir_all(lake.path().join("gold")).unwrap();
-    Gold::open(lake.lake.clone(), with_sessions()).await.unwrap().refresh().await.unwrap();
+    Gold::open(lake.lake.clone(), with_sessions())
+        .await
+        .unwrap()
+        .refresh()
+        .await
+        .unwrap();
     assert_eq!(said(&lake.gold("1d").await), said(&stepwise), "at once");
 }
 
@@ -847,13 +892,24 @@ async fn daily_bars_keep_the_sessions_of_their_venue_through_changes_of_the_cloc
     ];
     check_sessions("America/New_York 09:30-16:00", &trades, &bars, 4).await;
     // Extended hours of winter end on the next UTC day, on which alone silver may have files.
-    let trades = ["2025-01-03T00:30:00Z", "2025-01-02T09:00:00Z", "2025-01-03T01:00:00Z", "2025-01-03T09:00:00Z"];
+    let trades = [
+        "2025-01-03T00:30:00Z",
+        "2025-01-02T09:00:00Z",
+        "2025-01-03T01:00:00Z",
+        "2025-01-03T09:00:00Z",
+    ];
     let bars = [
         ("2025-01-02T09:00:00Z", "2025-01-03T01:00:00Z", 2),
         ("2025-01-03T09:00:00Z", "2025-01-04T01:00:00Z", 1),
     ];
     check_sessions("America/New_York 04:00-20:00", &trades, &bars, 2).await;
-    check_sessions("America/New_York 04:00-20:00", &trades[..1], &[("2025-01-02T09:00:00Z", "2025-01-03T01:00:00Z", 1)], 1).await;
+    check_sessions(
+        "America/New_York 04:00-20:00",
+        &trades[..1],
+        &[("2025-01-02T09:00:00Z", "2025-01-03T01:00:00Z", 1)],
+        1,
+    )
+    .await;
 }
 
 /// A step of history: rows that come, or the removal of an earlier step's files.

@@ -271,7 +271,10 @@ async fn aggregate_priced(parts: Vec<Vec<RecordBatch>>, context: &SessionContext
             };
             let said = ["open", "high", "low", "close"].map(price);
             let prices = said[0].is_some().then(|| said.map(Option::unwrap));
-            assert_eq!(said.iter().filter(|price| price.is_some()).count(), if prices.is_some() { 4 } else { 0 });
+            assert_eq!(
+                said.iter().filter(|price| price.is_some()).count(),
+                if prices.is_some() { 4 } else { 0 }
+            );
             let start = starts.as_primitive::<TimestampMicrosecondType>().value(row);
             bars.insert((symbols.as_string::<i32>().value(row).to_owned(), start), prices);
         }
@@ -430,5 +433,8 @@ fn a_trade_that_counts_for_nothing_known_is_an_error() {
         let sql = "SELECT ohlcv(ts, seq, trade_id, price, qty, side, count, symbol) FROM trades";
         context.sql(sql).await.unwrap().collect().await.unwrap_err().to_string()
     });
-    assert!(error.contains("counts for 'price', 'range' or 'volume', not for 'A'"), "{error}");
+    assert!(
+        error.contains("counts for 'price', 'range' or 'volume', not for 'A'"),
+        "{error}"
+    );
 }

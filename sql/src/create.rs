@@ -133,7 +133,9 @@ pub(crate) fn check(spec: &Arc<TableSpec>, state: &LogState) -> Result<Arc<Table
 fn stricter(spec: &TableSpec, schema: &serde_json::Value) -> Vec<String> {
     let fields = schema["fields"].as_array().into_iter().flatten();
     let is_stricter = |field: &&serde_json::Value| {
-        let wanted = field["name"].as_str().and_then(|name| spec.schema.field_with_name(name).ok());
+        let wanted = field["name"]
+            .as_str()
+            .and_then(|name| spec.schema.field_with_name(name).ok());
         wanted.is_some_and(|wanted| wanted.is_nullable()) && field["nullable"] == false
     };
     let names = fields.filter(is_stricter).filter_map(|field| field["name"].as_str());
@@ -165,7 +167,11 @@ pub(crate) async fn loosen(lake: &Lake, spec: &TableSpec, log_store: &LogStoreRe
     }});
     let entry = format!("{info}\n{}\n", json!({ "metaData": metadata }));
     let put = log_store
-        .write_commit_entry(state.version + 1, CommitOrBytes::LogBytes(entry.into()), uuid::Uuid::new_v4())
+        .write_commit_entry(
+            state.version + 1,
+            CommitOrBytes::LogBytes(entry.into()),
+            uuid::Uuid::new_v4(),
+        )
         .await;
     match put {
         Ok(()) => {

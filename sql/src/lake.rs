@@ -155,6 +155,52 @@ impl Lake {
         self.checked(spec, log_store, state)
     }
 
+    /// Creates the table that holds the result of a rebuild of `table`, in the same columns and partitions.
+    pub async fn create_rebuilt(&self, table: &Table, id: &str) -> Result<Table> {
+        let name = table.name().rebuilt(id);
+        let mut spec = table.spec().as_ref().clone();
+        spec.name = name.clone();
+        let log_store = self.log_store(&name)?;
+        create::create(self, &spec, &log_store).await?;
+        self.table(&name).await
+    }
+
+    /// The results of rebuilds that lie beside their tables.
+    pub async fn rebuilt_tables(&self) -> Result<Vec<TableName>> {
+        let mut names = self.listed("silver").await?;
+        names.extend(self.listed("gold").await?);
+        names.retain(|name| name.of_rebuilt().is_some());
+        Ok(names)
+    }
+
+    /// Removes the result of a rebuild with all its files, its log first, so that what a kill leaves is no table.
+    pub async fn drop_rebuilt(&self, name: &TableName) -> Result<()> {
+        if name.of_rebuilt().is_none() {
+            return Err(Error::Internal(format!("{name} is no result of a rebuild")));
+        }
+        let folder = name
+            .path()
+            .split('/')
+            .fold(Path::default(), |path, part| path.join(part));
+        for part in [folder.clone().join("_delta_log"), folder] {
+            let found: Vec<_> = self
+                .0
+                .store
+                .list(Some(&part))
+                .map_ok(|object| object.location)
+                .try_collect()
+                .await
+                .map_err(|e| self.unreachable(e))?;
+            for path in found {
+                match self.delete(&path).await {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(e) => return Err(self.unreachable(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Opens a table that must exist (`Error::TableNotFound` otherwise).
     pub async fn table(&self, name: &TableName) -> Result<Table> {
         let (spec, log_store) = (self.spec(name)?, self.log_store(name)?);

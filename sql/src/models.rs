@@ -9,5 +9,9 @@ pub const REPEATS_IN_SILVER: &str = include_str!("../models/repeats_in_silver.sq
 /// The same for conflicting repeats, which quarantine holds.
 pub const REPEATS_IN_QUARANTINE: &str = include_str!("../models/repeats_in_quarantine.sql");
 
+/// What a rebuild changes in a range of silver.trades, and of gold.ohlcv_<interval>.
+pub const REBUILT_TRADES: &str = include_str!("../models/rebuilt_trades.sql");
+pub const REBUILT_BARS: &str = include_str!("../models/rebuilt_bars.sql");
+
 /// Our bars against a venue's own candles, field by field.
 pub const PARITY: &str = include_str!("../models/parity.sql");

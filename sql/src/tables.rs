@@ -15,6 +15,9 @@ const GOLD_OHLCV_REVISIONS: &str = include_str!("../tables/gold_ohlcv_revisions.
 const SYSTEM_CHECKS: &str = include_str!("../tables/system_checks.sql");
 const SYSTEM_PARITY: &str = include_str!("../tables/system_parity.sql");
 
+/// Stands between a table's name and the id of a rebuild.
+const REBUILT: &str = "__rebuild_";
+
 /// `schema.table`, e.g. `bronze.trades`. In the lake it lies at `<lake>/<schema>/<table>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
@@ -49,6 +52,17 @@ impl TableName {
     /// Earlier states of the bars of every interval.
     pub fn gold_ohlcv_revisions() -> Self {
         Self::new("gold", "ohlcv_revisions")
+    }
+
+    /// The table beside this one that holds the result of a rebuild until it is swapped in.
+    pub fn rebuilt(&self, id: &str) -> Self {
+        Self::new(&self.schema, &format!("{}{REBUILT}{id}", self.table))
+    }
+
+    /// The table that a rebuild's result is for, and the rebuild's id; `None` for every other table.
+    pub fn of_rebuilt(&self) -> Option<(Self, &str)> {
+        let (table, id) = self.table.split_once(REBUILT)?;
+        Some((Self::new(&self.schema, table), id))
     }
 
     fn new(schema: &str, table: &str) -> Self {
@@ -111,6 +125,11 @@ pub fn system() -> [TableName; 2] {
 
 /// The definition of a table, from the text under `sql/tables/`.
 pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
+    if let Some((of, _)) = name.of_rebuilt() {
+        let mut beside = spec(&of)?.as_ref().clone();
+        beside.name = name.clone();
+        return Ok(Arc::new(beside));
+    }
     let ddl = match (name.schema(), name.table()) {
         ("bronze", "trades") => BRONZE_TRADES,
         ("bronze", "dead_letters") => BRONZE_DEAD_LETTERS,

@@ -62,7 +62,11 @@ impl Calendar {
 
     /// Windows that start within this time before a day may reach into it.
     pub fn reach_back_us(&self) -> i64 {
-        if self.sessions.is_empty() { 0 } else { self.widths_us().1 }
+        if self.sessions.is_empty() {
+            0
+        } else {
+            self.widths_us().1
+        }
     }
 }
 

@@ -67,7 +67,6 @@ impl Interval {
         };
         (self.width_us > minute.width_us && self.width_us % minute.width_us == 0).then_some(minute)
     }
-
 }
 
 /// UTC date of an instant in microseconds, as partitions spell it.

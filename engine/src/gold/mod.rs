@@ -4,9 +4,10 @@
 //! `model` computes the bars of a range from silver, `prices` says which trades set their prices, `named` finds the trades that cancels and corrections name,
 //! `parts` makes wide bars of minutes; `bar` is a row, `hours` the rows that gold holds, an hour at a time; `neighbours` finds
 //! what stands before and after a bar, `replace` puts new bars in the place of old ones, `write` makes files of them, `revisions` keeps
-//! what bars said before, `output` commits, and `refresh` does it all in order. `recount` holds what is kept against silver once more.
+//! what bars said before, `output` commits, and `refresh` does it all in order, `beside` for a table beside gold. `recount` holds what is kept against silver once more.
 
 mod bar;
+mod beside;
 mod calendar;
 mod columns;
 mod files;

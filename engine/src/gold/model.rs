@@ -16,10 +16,10 @@ use futures::StreamExt;
 use ticklake_sql::{Table, models};
 
 use super::bar::{Computed, Key, Series};
+use super::calendar::Calendar;
 use super::columns::{computed, stored};
 use super::files::Files;
 use super::input::Watermarks;
-use super::calendar::Calendar;
 use super::interval::{Interval, SECOND_US};
 use super::named::{NAME_COLUMNS, Named};
 use super::prices::{self, Prices};
@@ -129,14 +129,33 @@ impl Model {
             let step = "plan the bars of a range";
             let schema = Arc::new(MemorySchemaProvider::new());
             let trades = OrderedScan::new(silver.clone(), in_range.clone()).step(step)?;
-            let restriction = [venues, self.venues_of(bins), symbols_of(range)].into_iter().flatten().reduce(Expr::and);
+            let restriction = [venues, self.venues_of(bins), symbols_of(range)]
+                .into_iter()
+                .flatten()
+                .reduce(Expr::and);
             let counts_for = self.prices.counts_for(&in_range).step(step)?;
-            register(&context, schema.as_ref(), "trades", trades, restriction, Some((prices::COLUMN, counts_for))).step(step)?;
+            register(
+                &context,
+                schema.as_ref(),
+                "trades",
+                trades,
+                restriction,
+                Some((prices::COLUMN, counts_for)),
+            )
+            .step(step)?;
             let amendments = OrderedScan::new(silver.clone(), amending.clone()).step(step)?;
             if amending.is_empty() {
                 register_empty(schema.as_ref(), "amendments", &amendments).step(step)?;
             } else {
-                register(&context, schema.as_ref(), "amendments", amendments, symbols_of(range), None).step(step)?;
+                register(
+                    &context,
+                    schema.as_ref(),
+                    "amendments",
+                    amendments,
+                    symbols_of(range),
+                    None,
+                )
+                .step(step)?;
             }
             context
                 .catalog("datafusion")
@@ -145,7 +164,10 @@ impl Model {
                 .step(step)?;
             let utc = |micros: i64| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
             let parameters = vec![
-                ("interval", ScalarValue::from(format!("{} seconds", bins.width_us / SECOND_US))),
+                (
+                    "interval",
+                    ScalarValue::from(format!("{} seconds", bins.width_us / SECOND_US)),
+                ),
                 ("origin", bins.origin()),
                 ("kind", ScalarValue::from(kind)),
                 ("from", utc(range.from)),
@@ -342,7 +364,12 @@ impl Model {
         if let Some(venue) = bins.venue {
             return Some(col("venue").eq(lit(venue)));
         }
-        let others: Vec<Expr> = self.calendar.sessions().keys().map(|venue| lit(venue.as_str())).collect();
+        let others: Vec<Expr> = self
+            .calendar
+            .sessions()
+            .keys()
+            .map(|venue| lit(venue.as_str()))
+            .collect();
         (!others.is_empty()).then(|| col("venue").in_list(others, true))
     }
 

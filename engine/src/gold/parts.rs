@@ -309,7 +309,10 @@ mod tests {
             let mut windows: BTreeMap<i64, Vec<Computed>> = BTreeMap::new();
             for second in bars("second", day) {
                 assert_eq!(second.key.start % SECOND_US, 0);
-                windows.entry(minute.start_of(second.key.start)).or_default().push(second);
+                windows
+                    .entry(minute.start_of(second.key.start))
+                    .or_default()
+                    .push(second);
             }
             let theirs = bars("minute", day);
             assert_eq!(windows.len(), theirs.len(), "{day}");
@@ -342,14 +345,30 @@ mod tests {
                 start: HOUR_US,
             };
             let values = rolled_up(key, parts.iter()).values.unwrap();
-            let prices = values.prices.map(|prices| [prices.open, prices.high, prices.low, prices.close]);
+            let prices = values
+                .prices
+                .map(|prices| [prices.open, prices.high, prices.low, prices.close]);
             assert_eq!(prices, expected, "{parts:?}");
             assert_eq!(values.volume, parts.len() as i128);
         };
         use CountsFor::{Price, Range, Volume};
         check(&[(None, Volume), (None, Volume)], None);
-        check(&[(None, Volume), (Some(50), Range), (None, Volume)], Some([50, 51, 49, 50]));
-        check(&[(Some(90), Range), (Some(50), Price), (Some(60), Price), (Some(10), Range)], Some([50, 91, 9, 60]));
-        check(&[(Some(50), Price), (Some(90), Range), (Some(20), Range)], Some([50, 91, 19, 50]));
+        check(
+            &[(None, Volume), (Some(50), Range), (None, Volume)],
+            Some([50, 51, 49, 50]),
+        );
+        check(
+            &[
+                (Some(90), Range),
+                (Some(50), Price),
+                (Some(60), Price),
+                (Some(10), Range),
+            ],
+            Some([50, 91, 9, 60]),
+        );
+        check(
+            &[(Some(50), Price), (Some(90), Range), (Some(20), Range)],
+            Some([50, 91, 19, 50]),
+        );
     }
 }

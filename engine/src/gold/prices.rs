@@ -65,7 +65,9 @@ impl PriceRule {
             })
         });
         if changes.unwrap_or(true) {
-            return Err(invalid("it may only call functions of the record, which give the same answer every day"));
+            return Err(invalid(
+                "it may only call functions of the record, which give the same answer every day",
+            ));
         }
         Ok(unnormalize_col(expression.clone().unalias()))
     }

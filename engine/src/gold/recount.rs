@@ -7,8 +7,8 @@ use ticklake_sql::{Lake, Table, TableName};
 
 use super::GoldOptions;
 use super::bar::{Bar, Computed, Content, Key, Series, Values, is_complete, is_whole};
-use super::files::Files;
 use super::calendar::Calendar;
+use super::files::Files;
 use super::interval::{DAY_US, Interval};
 use super::model::Model;
 use super::output::Output;

@@ -11,10 +11,10 @@ use ticklake_sql::{Lake, Table, TableName, log};
 
 use super::GoldOptions;
 use super::bar::{Computed, Key};
+use super::calendar::Calendar;
 use super::files::Files;
 use super::hours::Hours;
 use super::input::{Input, Watermarks};
-use super::calendar::Calendar;
 use super::interval::Interval;
 use super::model::Model;
 use super::output::{Landed, Output};
@@ -22,6 +22,7 @@ use super::parts::Parts;
 use super::replace::{Replaced, Rules, close_passed, replace};
 use super::revisions::{KeepRevisions, Revisions};
 use super::windows::{Range, Touched, forced, ranges, whole_dates};
+use super::write::Written;
 use crate::error::Step;
 use crate::rebuild::RebuildRange;
 use crate::{Error, RefreshReport, Result};
@@ -34,16 +35,16 @@ const POLL: Duration = Duration::from_millis(50);
 const NAMED_BARS: usize = 20;
 
 pub struct Gold {
-    lake: Lake,
+    pub(super) lake: Lake,
     options: GoldOptions,
     interval: Interval,
-    calendar: Calendar,
+    pub(super) calendar: Calendar,
     model: Model,
-    input: Input,
-    hours: Hours,
-    output: Output,
+    pub(super) input: Input,
+    pub(super) hours: Hours,
+    pub(super) output: Output,
     /// The version of gold that `hours` stands at.
-    held_version: u64,
+    pub(super) held_version: u64,
     /// Silver's version up to which everything is in gold, the position perhaps not committed yet.
     read_to: Option<u64>,
     /// What the bars' `is_closed` goes by; `None`: not known.
@@ -51,7 +52,7 @@ pub struct Gold {
     /// Of the newest windows, where they are wider than a minute.
     parts: Option<Parts>,
     /// Computed again in any case, whatever the news.
-    forced: BTreeSet<Range>,
+    pub(super) forced: BTreeSet<Range>,
     revisions: Option<Revisions>,
     /// The newest commit of earlier states, where nobody but this refresh can bring gold's commit that belongs to it.
     turn: Option<i64>,
@@ -149,7 +150,7 @@ impl Gold {
     }
 
     /// Takes in what was committed to gold and to silver since the last call.
-    async fn follow(&mut self) -> Result<()> {
+    pub(super) async fn follow(&mut self) -> Result<()> {
         self.output.follow().await?;
         while self.held_version < self.output.version() {
             match log::read(self.output.table(), self.held_version + 1).await {
@@ -187,9 +188,17 @@ impl Gold {
     }
 
     async fn attempt(&mut self, report: &mut RefreshReport) -> Result<Landed> {
+        match self.plan().await? {
+            Some(plan) => self.land(plan, report).await,
+            None => Ok(Landed::At(self.held_version)),
+        }
+    }
+
+    /// Computes and writes what a commit will hold; `None` where none is due.
+    pub(super) async fn plan(&mut self) -> Result<Option<Plan>> {
         let to = self.input.version();
         if self.read_to == Some(to) && self.output.position() == Some(to) && self.forced.is_empty() {
-            return Ok(Landed::At(self.held_version));
+            return Ok(None);
         }
         let planned_at = self.held_version;
         let watermarks = match self.input.watermarks() {
@@ -198,12 +207,29 @@ impl Gold {
         };
         let replaced = self.replace_touched(&watermarks).await?;
         let written = self.hours.finish().await?;
-        let (added, removed) = (written.adds.len() as u64, written.removes.len() as u64);
-        let is_due = added + removed > 0 || self.position_is_due(to).await?;
+        let is_due = written.adds.len() + written.removes.len() > 0 || self.position_is_due(to).await?;
         if !is_due {
             self.taken_in(to, watermarks);
-            return Ok(Landed::At(planned_at));
+            return Ok(None);
         }
+        Ok(Some(Plan {
+            planned_at,
+            to,
+            watermarks,
+            replaced,
+            written,
+        }))
+    }
+
+    pub(super) async fn land(&mut self, plan: Plan, report: &mut RefreshReport) -> Result<Landed> {
+        let Plan {
+            planned_at,
+            to,
+            watermarks,
+            replaced,
+            written,
+        } = plan;
+        let (added, removed) = (written.adds.len() as u64, written.removes.len() as u64);
         if self.record_superseded(to, replaced.now_us).await? == Landed::Lost {
             return Ok(Landed::Lost);
         }
@@ -329,7 +355,7 @@ impl Gold {
     }
 
     /// Every date of silver and of gold.
-    fn dates(&self) -> BTreeSet<Range> {
+    pub(super) fn dates(&self) -> BTreeSet<Range> {
         let mut dates = whole_dates(self.input.files().iter(), "ts", &self.calendar);
         dates.extend(whole_dates(self.hours.files().iter(), "window_start", &self.calendar));
         dates
@@ -422,6 +448,17 @@ impl Gold {
 
 fn rows_of(bars: &[Computed]) -> u64 {
     bars.iter().map(|bar| u64::try_from(bar.rows).unwrap_or(0)).sum()
+}
+
+/// A commit to be: its files are written.
+pub(super) struct Plan {
+    /// The version of gold that it stands on.
+    pub planned_at: u64,
+    /// The version of silver that it brings gold up to.
+    pub to: u64,
+    watermarks: Watermarks,
+    replaced: Recomputed,
+    pub written: Written,
 }
 
 /// Outcome of one plan.

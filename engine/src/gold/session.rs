@@ -81,7 +81,10 @@ impl Session {
         } else {
             day
         };
-        let session = (self.instant(day.and_time(self.opens))?, self.instant(last.and_time(self.closes))?);
+        let session = (
+            self.instant(day.and_time(self.opens))?,
+            self.instant(last.and_time(self.closes))?,
+        );
         (session.0 < session.1).then_some(session)
     }
 
@@ -125,43 +128,90 @@ mod tests {
         check(REGULAR, "2013-10-07T20:00:00Z", None);
         check(REGULAR, "2013-10-07T13:29:59.999999Z", None);
         // The Mondays after the clocks went back and forward.
-        check(REGULAR, "2013-11-04T14:30:00Z", Some(("2013-11-04T14:30:00Z", "2013-11-04T21:00:00Z")));
+        check(
+            REGULAR,
+            "2013-11-04T14:30:00Z",
+            Some(("2013-11-04T14:30:00Z", "2013-11-04T21:00:00Z")),
+        );
         check(REGULAR, "2013-11-04T13:30:00Z", None);
-        check(REGULAR, "2014-03-10T13:30:00Z", Some(("2014-03-10T13:30:00Z", "2014-03-10T20:00:00Z")));
+        check(
+            REGULAR,
+            "2014-03-10T13:30:00Z",
+            Some(("2014-03-10T13:30:00Z", "2014-03-10T20:00:00Z")),
+        );
     }
 
     #[test]
     fn extended_hours_of_winter_end_on_the_next_utc_day() {
         let extended = "America/New_York 04:00-20:00";
-        check(extended, "2013-12-07T00:59:59Z", Some(("2013-12-06T09:00:00Z", "2013-12-07T01:00:00Z")));
-        check(extended, "2013-10-07T23:59:59Z", Some(("2013-10-07T08:00:00Z", "2013-10-08T00:00:00Z")));
+        check(
+            extended,
+            "2013-12-07T00:59:59Z",
+            Some(("2013-12-06T09:00:00Z", "2013-12-07T01:00:00Z")),
+        );
+        check(
+            extended,
+            "2013-10-07T23:59:59Z",
+            Some(("2013-10-07T08:00:00Z", "2013-10-08T00:00:00Z")),
+        );
     }
 
     #[test]
     fn days_of_a_zone_have_23_and_25_hours_where_its_clock_is_changed() {
         let days = "America/New_York 00:00-24:00";
-        check(days, "2014-03-09T12:00:00Z", Some(("2014-03-09T05:00:00Z", "2014-03-10T04:00:00Z")));
-        check(days, "2013-11-03T12:00:00Z", Some(("2013-11-03T04:00:00Z", "2013-11-04T05:00:00Z")));
+        check(
+            days,
+            "2014-03-09T12:00:00Z",
+            Some(("2014-03-09T05:00:00Z", "2014-03-10T04:00:00Z")),
+        );
+        check(
+            days,
+            "2013-11-03T12:00:00Z",
+            Some(("2013-11-03T04:00:00Z", "2013-11-04T05:00:00Z")),
+        );
         let sessions = Session::parse(days).unwrap();
         let year = sessions.starting_in(us("2013-01-01T00:00:00Z"), us("2014-01-01T00:00:00Z"));
         assert_eq!(year.len(), 365);
-        assert!(year.windows(2).all(|pair| pair[0].1 == pair[1].0), "no instant between two days");
+        assert!(
+            year.windows(2).all(|pair| pair[0].1 == pair[1].0),
+            "no instant between two days"
+        );
         assert!(sessions.is_whole_day() && !Session::parse(REGULAR).unwrap().is_whole_day());
-        check("Asia/Shanghai 00:00-24:00", "2026-01-01T15:59:59Z", Some(("2025-12-31T16:00:00Z", "2026-01-01T16:00:00Z")));
+        check(
+            "Asia/Shanghai 00:00-24:00",
+            "2026-01-01T15:59:59Z",
+            Some(("2025-12-31T16:00:00Z", "2026-01-01T16:00:00Z")),
+        );
     }
 
     #[test]
     fn a_session_may_begin_the_evening_before_and_where_the_clock_skips() {
         let globex = "America/Chicago 17:00-16:00";
-        check(globex, "2025-06-03T20:59:59Z", Some(("2025-06-02T22:00:00Z", "2025-06-03T21:00:00Z")));
+        check(
+            globex,
+            "2025-06-03T20:59:59Z",
+            Some(("2025-06-02T22:00:00Z", "2025-06-03T21:00:00Z")),
+        );
         check(globex, "2025-06-03T21:30:00Z", None);
         // 02:30 was not on the clock that night: the first minute after the skip.
-        check("America/New_York 02:30-12:00", "2014-03-09T10:00:00Z", Some(("2014-03-09T07:00:00Z", "2014-03-09T16:00:00Z")));
+        check(
+            "America/New_York 02:30-12:00",
+            "2014-03-09T10:00:00Z",
+            Some(("2014-03-09T07:00:00Z", "2014-03-09T16:00:00Z")),
+        );
     }
 
     #[test]
     fn what_is_no_session_says_how_one_is_written() {
-        for wrong in ["", "09:30-16:00", "America/New_York", "Mars/Olympus 09:30-16:00", "America/New_York 9-16", "UTC 24:00-25:00", "UTC 24:00-01:00"] {
+        for wrong in [
+            "",
+            "09:30-16:00",
+            "America/New_York",
+            "Mars/Olympus 09:30-16:00",
+            "America/New_York 9-16",
+            "UTC 24:00-25:00",
+            "UTC 24:00-01:00",
+        ] {
             let error = Session::parse(wrong).unwrap_err().to_string();
             assert!(error.contains("America/New_York 09:30-16:00"), "{error}");
         }

@@ -116,7 +116,9 @@ impl Range {
 /// The windows with a part of a range of time, as far as `dates` hold them.
 pub fn forced(range: &RebuildRange, calendar: &Calendar, dates: &BTreeSet<Range>) -> BTreeSet<Range> {
     let interval = calendar.interval();
-    let from = interval.start_of(range.from_us).saturating_sub(calendar.reach_back_us());
+    let from = interval
+        .start_of(range.from_us)
+        .saturating_sub(calendar.reach_back_us());
     let until = interval
         .start_of(range.until_us - 1)
         .saturating_add(interval.width_us());

@@ -87,7 +87,9 @@ impl Bar {
             }
             (None, counts_for) => {
                 if counts_for.is_none() {
-                    trades.price[from..until].iter().for_each(|price| self.widen(*price, *price));
+                    trades.price[from..until]
+                        .iter()
+                        .for_each(|price| self.widen(*price, *price));
                 }
                 self.fold_wide(trades, from, until);
             }

@@ -223,7 +223,10 @@ fn window_starts(ts: &[i64], width_us: i64, origin_us: i64) -> Vec<i64> {
     ts.iter()
         .map(|ts| {
             if *ts < start || *ts >= end {
-                let from_origin = ts.saturating_sub(origin_us).div_euclid(width_us).saturating_mul(width_us);
+                let from_origin = ts
+                    .saturating_sub(origin_us)
+                    .div_euclid(width_us)
+                    .saturating_mul(width_us);
                 start = origin_us.saturating_add(from_origin);
                 end = start.saturating_add(width_us);
             }

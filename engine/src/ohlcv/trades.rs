@@ -11,16 +11,7 @@ pub const QTY_PRECISION: u8 = 28;
 pub const QTY_SCALE: i8 = 10;
 
 /// Positions of the arguments. The last may be left out: every trade then counts for price.
-pub const ARGUMENTS: [&str; 8] = [
-    "ts",
-    "seq",
-    "trade_id",
-    "price",
-    "qty",
-    "side",
-    "count",
-    "counts_for",
-];
+pub const ARGUMENTS: [&str; 8] = ["ts", "seq", "trade_id", "price", "qty", "side", "count", "counts_for"];
 /// Arguments that must be there.
 const REQUIRED: usize = 7;
 

@@ -57,7 +57,11 @@ mod tests {
         let check = |date: &str, start_us: i64| {
             let candles = parse("34200000,139100,139100,139000.5,139000,1603235\n", day(date)).unwrap();
             assert_eq!(candles.len(), 1);
-            assert_eq!((candles[0].start_us, candles[0].low), (start_us, 13_900_050_000_000), "{date}");
+            assert_eq!(
+                (candles[0].start_us, candles[0].low),
+                (start_us, 13_900_050_000_000),
+                "{date}"
+            );
         };
         check("2013-10-07", 1_381_152_600_000_000);
         check("2013-12-06", 1_386_340_200_000_000);

@@ -2,6 +2,7 @@
 
 use ticklake_sql::{Lake, TableName};
 
+use super::beside::{Beside, Swap};
 use super::low_water::check;
 use super::range::RebuildRange;
 use crate::error::Step;
@@ -11,13 +12,28 @@ use crate::{RefreshReport, Result};
 /// Brings gold up to date and the range to what silver says, in one commit; none where every bar is right. `force`: also where retention has
 /// taken trades away, whose bars go then.
 pub async fn rebuild(lake: &Lake, options: GoldOptions, range: &RebuildRange, force: bool) -> Result<RefreshReport> {
+    open(lake, options, range, force).await?.rebuild(range).await
+}
+
+/// Brings gold up to date, computes the range into a table beside it, and swaps that in unless the range has changed since.
+pub async fn rebuild_beside(
+    lake: &Lake,
+    options: GoldOptions,
+    range: &RebuildRange,
+    force: bool,
+    id: &str,
+    swap: Swap,
+) -> Result<Beside> {
+    open(lake, options, range, force)
+        .await?
+        .rebuild_beside(range, id, swap)
+        .await
+}
+
+async fn open(lake: &Lake, options: GoldOptions, range: &RebuildRange, force: bool) -> Result<Gold> {
     if !force {
-        check(
-            &lake.table(&TableName::silver_trades()).await.step("open a table")?,
-            0,
-            range,
-        )
-        .await?;
+        let silver = lake.table(&TableName::silver_trades()).await.step("open a table")?;
+        check(&silver, 0, range).await?;
     }
-    Gold::open(lake.clone(), options).await?.rebuild(range).await
+    Gold::open(lake.clone(), options).await
 }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use ticklake_sql::{Lake, Table, TableName};
+use ticklake_sql::{Lake, Table, TableName, failpoint};
 
+use super::beside::{Beside, Swap, lay};
 use super::low_water::{ARRIVAL_DAYS, check};
 use super::range::RebuildRange;
 use super::staged::{Layout, Staged};
@@ -22,26 +23,14 @@ const ATTEMPTS: u32 = 5;
 /// Brings silver up to date, then replaces the range. `force`: also where retention has taken input away.
 pub async fn rebuild(lake: &Lake, options: &SilverOptions, range: &RebuildRange, force: bool) -> Result<RefreshReport> {
     let started = Instant::now();
-    let mut silver = Silver::open(lake.clone(), options.clone()).await?;
-    if !force {
-        check(silver.input(), ARRIVAL_DAYS, range).await?;
-        check(
-            &lake.table(&TableName::silver_trades()).await.step("open a table")?,
-            0,
-            range,
-        )
-        .await?;
-    }
+    let mut silver = open(lake, options, range, force).await?;
     for _ in 0..ATTEMPTS {
         silver.refresh().await?;
         let Some(position) = silver.position() else {
             return Ok(RefreshReport::new(TableName::silver_trades()));
         };
-        let mut report = RefreshReport::new(TableName::silver_trades());
-        report.input_to = Some(position);
         let mut rebuild = Rebuild::open(lake, options, range, silver.input(), position).await?;
-        rebuild.take_out(&mut report).await?;
-        rebuild.put_back(&mut report).await?;
+        let mut report = rebuild.stage().await?;
         if rebuild.commit(&mut report).await? {
             report.elapsed = started.elapsed();
             report.log();
@@ -52,6 +41,62 @@ pub async fn rebuild(lake: &Lake, options: &SilverOptions, range: &RebuildRange,
         table: TableName::silver_trades(),
         attempts: ATTEMPTS,
     })
+}
+
+/// Brings silver up to date, rebuilds the range into a table beside it, and swaps that in unless the range has changed since.
+pub async fn rebuild_beside(
+    lake: &Lake,
+    options: &SilverOptions,
+    range: &RebuildRange,
+    force: bool,
+    id: &str,
+    swap: Swap,
+) -> Result<Beside> {
+    let started = Instant::now();
+    let name = TableName::silver_trades();
+    let mut silver = open(lake, options, range, force).await?;
+    silver.refresh().await?;
+    let Some(position) = silver.position() else {
+        return Ok(Beside::nothing(name));
+    };
+    let mut rebuild = Rebuild::open(lake, options, range, silver.input(), position).await?;
+    let table = rebuild.silver.output.table().clone();
+    let before: Vec<_> = Files::load(&table, rebuild.silver.output.version())
+        .await?
+        .iter()
+        .filter(|file| range.may_hold(file))
+        .cloned()
+        .collect();
+    let mut report = rebuild.stage().await?;
+    let (beside, diff) = lay(&table, id, &rebuild.silver.adds(), &before, range).await?;
+    failpoint::reach("rebuild-laid-beside");
+    if swap == Swap::No {
+        return Ok(Beside::kept(beside.name(), diff));
+    }
+    let is_moot = diff.is_empty() && rebuild.quarantine.is_empty();
+    if !is_moot && !rebuild.commit(&mut report).await? {
+        lake.drop_rebuilt(beside.name())
+            .await
+            .step("remove the result of a rebuild")?;
+        return Err(Error::Changed(name));
+    }
+    failpoint::reach("rebuild-swapped-in");
+    lake.drop_rebuilt(beside.name())
+        .await
+        .step("remove the result of a rebuild")?;
+    report.elapsed = started.elapsed();
+    report.log();
+    Ok(Beside::swapped(name, diff, report))
+}
+
+async fn open(lake: &Lake, options: &SilverOptions, range: &RebuildRange, force: bool) -> Result<Silver> {
+    let silver = Silver::open(lake.clone(), options.clone()).await?;
+    if !force {
+        check(silver.input(), ARRIVAL_DAYS, range).await?;
+        let table = lake.table(&TableName::silver_trades()).await.step("open a table")?;
+        check(&table, 0, range).await?;
+    }
+    Ok(silver)
 }
 
 struct Rebuild<'a> {
@@ -86,6 +131,15 @@ impl<'a> Rebuild<'a> {
             bronze,
             position,
         })
+    }
+
+    /// Everything but the commit.
+    async fn stage(&mut self) -> Result<RefreshReport> {
+        let mut report = RefreshReport::new(TableName::silver_trades());
+        report.input_to = Some(self.position);
+        self.take_out(&mut report).await?;
+        self.put_back(&mut report).await?;
+        Ok(report)
     }
 
     async fn take_out(&mut self, report: &mut RefreshReport) -> Result<()> {
@@ -169,5 +223,49 @@ impl<'a> Rebuild<'a> {
                 Ok(true)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::silver::tests::lake::{DAY, T0, TestLake, row};
+
+    /// A rebuild that is staged while other trades come.
+    async fn raced(range: (i64, i64), late: i64) -> bool {
+        let lake = TestLake::new().await;
+        let options = SilverOptions::default();
+        lake.land(&[row(1, "5"), row(2, "6")]).await;
+        let mut silver = Silver::open(lake.lake.clone(), options.clone()).await.unwrap();
+        silver.refresh().await.unwrap();
+        let range = RebuildRange::new(range.0, range.1, &[]).unwrap();
+        let position = silver.position().unwrap();
+        let mut rebuild = Rebuild::open(&lake.lake, &options, &range, silver.input(), position)
+            .await
+            .unwrap();
+        let mut report = rebuild.stage().await.unwrap();
+        let mut late_one = row(late, "7");
+        (late_one.ts, late_one.offset) = (late, 77);
+        late_one.received_at = late;
+        lake.land(&[late_one]).await;
+        Silver::open(lake.lake.clone(), options.clone())
+            .await
+            .unwrap()
+            .refresh()
+            .await
+            .unwrap();
+        let landed = rebuild.commit(&mut report).await.unwrap();
+        assert_eq!(
+            lake.lines(&TableName::silver_trades()).await.len(),
+            3,
+            "nothing is lost or doubled"
+        );
+        landed
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_range_that_has_changed_since_is_not_replaced() {
+        assert!(!raced((T0, T0 + DAY), T0 + 3).await);
+        assert!(raced((T0, T0 + DAY), T0 + DAY + 3).await, "another day");
     }
 }

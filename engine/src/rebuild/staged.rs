@@ -58,6 +58,11 @@ impl Staged {
         self.adds.is_empty() && self.removes.is_empty()
     }
 
+    /// The files that are written and wait for the commit.
+    pub fn adds(&self) -> Vec<Add> {
+        self.adds.values().cloned().collect()
+    }
+
     /// Writes the files of `changes` and goes on from there.
     pub async fn stage(&mut self, changes: &Changes, options: &SilverOptions, lake: &Lake) -> Result<()> {
         if changes.is_empty() {

@@ -63,7 +63,9 @@ impl FileRef {
         for column in missing {
             let value = self.partition_values.get(column).and_then(Option::as_deref);
             fields.push(Arc::new(Field::new(column, DataType::Utf8, true)));
-            columns.push(Arc::new(std::iter::repeat_n(value, batch.num_rows()).collect::<StringArray>()));
+            columns.push(Arc::new(
+                std::iter::repeat_n(value, batch.num_rows()).collect::<StringArray>(),
+            ));
         }
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).step("read the columns of a partition")
     }

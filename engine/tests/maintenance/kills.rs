@@ -3,6 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ticklake_engine::gold::{Gold, GoldOptions, recount};
+use ticklake_engine::rebuild;
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
 
@@ -122,6 +124,54 @@ async fn retention_killed_takes_out_whole_partitions_or_nothing() {
     let [bronze, silver] = rows(&lake).await;
     assert!(bronze.is_empty());
     assert_eq!(silver, before[1], "silver is a table of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_beside_killed_before_and_after_its_swap_changes_no_row() {
+    let lake = TestLake::new().await;
+    land(&lake, 0..8).await;
+    let gold = GoldOptions::default();
+    let refresh = async || {
+        let mut gold = Gold::open(lake.lake.clone(), gold.clone()).await.unwrap();
+        gold.refresh().await.unwrap();
+    };
+    refresh().await;
+    let before = rows(&lake).await;
+    for failpoint in ["rebuild-laid-beside", "rebuild-swapped-in"] {
+        assert!(
+            !ended(start(&lake, "rebuild", 1, failpoint)),
+            "{failpoint} was not reached"
+        );
+        assert_eq!(rows(&lake).await, before, "after {failpoint}");
+        refresh().await;
+        let left = lake.lake.rebuilt_tables().await.unwrap();
+        assert_eq!(
+            left,
+            [TableName::silver_trades().rebuilt("killed")],
+            "after {failpoint}"
+        );
+        lake.lake.drop_rebuilt(&left[0]).await.unwrap();
+    }
+    assert!(ended(start(&lake, "rebuild", 1, "")));
+    assert_eq!(rows(&lake).await, before);
+    assert_eq!(lake.lake.rebuilt_tables().await.unwrap(), []);
+    let mut found = Vec::new();
+    recount(&lake.lake, &gold, &Default::default(), |difference| {
+        found.push(difference)
+    })
+    .await
+    .unwrap();
+    assert_eq!(found, []);
+    // What a kill has left goes when it is a day old.
+    assert!(!ended(start(&lake, "rebuild", 1, "rebuild-laid-beside")));
+    for (days, left) in [(0, 1), (2, 0)] {
+        let system = Clock::system();
+        let clock = Clock::from_fn(move || system.now() + chrono::TimeDelta::days(days));
+        let later = Lake::open(lake.lake.uri(), LakeOptions::default(), clock).unwrap();
+        rebuild::clean(&later).await.unwrap();
+        assert_eq!(lake.lake.rebuilt_tables().await.unwrap().len(), left);
+    }
+    assert_eq!(rows(&lake).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,24 @@
-//! Maintenance as a process of its own, for the tests that kill it: LAKE JOB [TIMES]. Jobs: optimize, vacuum, retention.
+//! Maintenance as a process of its own, for the tests that kill it: LAKE JOB [TIMES]. Jobs: optimize, vacuum, retention, rebuild.
 
 use std::time::Duration;
 
+use ticklake_engine::gold::GoldOptions;
 use ticklake_engine::maintenance::{OptimizeOptions, RetentionOptions, VacuumOptions, optimize, retain, vacuum};
+use ticklake_engine::rebuild::{self, RebuildRange, Swap};
+use ticklake_engine::silver::SilverOptions;
 use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
+
+/// 2025-01-01, where the tests' trades begin.
+const T0: i64 = 1_735_689_600_000_000;
+const DAY: i64 = 86_400_000_000;
+
+/// The whole of the tests' trades again, into tables beside.
+async fn rebuild_beside(lake: &Lake) -> Result<(), Box<dyn std::error::Error>> {
+    let range = RebuildRange::new(T0, T0 + 2 * DAY, &[])?;
+    rebuild::silver_beside(lake, &SilverOptions::default(), &range, false, "killed", Swap::In).await?;
+    rebuild::gold_beside(lake, GoldOptions::default(), &range, false, "killed", Swap::In).await?;
+    Ok(())
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,6 +31,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lake = Lake::open(&next(), options, Clock::system())?;
     let (job, times) = (next(), next().parse().unwrap_or(1));
     for _ in 0..times {
+        if job == "rebuild" {
+            rebuild_beside(&lake).await?;
+            continue;
+        }
         let tables = lake.tables().await?;
         for table in &tables {
             match job.as_str() {

@@ -178,7 +178,9 @@ impl TestLake {
         for batch in self.batches(&TableName::gold_ohlcv(interval)).await {
             let column = |name: &str| batch.column_by_name(name).unwrap();
             for row in (0..batch.num_rows()).filter(|row| column("open").is_null(*row)) {
-                let start = column("window_start").as_primitive::<TimestampMicrosecondType>().value(row);
+                let start = column("window_start")
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .value(row);
                 found.push((column("venue").as_string::<i32>().value(row).to_owned(), start));
             }
         }
@@ -191,7 +193,11 @@ impl TestLake {
         for batch in self.batches(&TableName::gold_ohlcv(interval)).await {
             let column = |name: &str| batch.column_by_name(name).unwrap();
             let rows = (0..batch.num_rows()).filter(|row| column("venue").as_string::<i32>().value(*row) == venue);
-            ends.extend(rows.map(|row| column("window_end").as_primitive::<TimestampMicrosecondType>().value(row)));
+            ends.extend(rows.map(|row| {
+                column("window_end")
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .value(row)
+            }));
         }
         ends.sort_unstable();
         ends

@@ -138,7 +138,10 @@ async fn a_table_made_before_a_column_could_be_null_is_read_as_it_is_and_loosene
     let strict = |column: &str, text: String| {
         let at = text.find(&format!(r#"\"name\":\"{column}\""#)).unwrap();
         let (before, after) = text.split_at(at);
-        format!("{before}{}", after.replacen(r#"\"nullable\":true"#, r#"\"nullable\":false"#, 1))
+        format!(
+            "{before}{}",
+            after.replacen(r#"\"nullable\":true"#, r#"\"nullable\":false"#, 1)
+        )
     };
     let old = strict("close", strict("open", text));
     store.put(&first, old.into()).await.unwrap();
@@ -149,7 +152,11 @@ async fn a_table_made_before_a_column_could_be_null_is_read_as_it_is_and_loosene
         (loaded.version(), schema.field(column).unwrap().is_nullable())
     };
     let read = lake.table(&name).await.unwrap();
-    assert_eq!(nullable(&read, "open").await, (Some(0), false), "a reader changes nothing");
+    assert_eq!(
+        nullable(&read, "open").await,
+        (Some(0), false),
+        "a reader changes nothing"
+    );
     let (one, other) = tokio::join!(lake.create_table(&name), lake.create_table(&name));
     for table in [one.unwrap(), other.unwrap(), lake.create_table(&name).await.unwrap()] {
         for column in ["open", "close"] {

@@ -62,12 +62,20 @@ pub struct TestLake {
 
 impl TestLake {
     pub async fn new() -> Self {
+        Self::partitioned_by(&[]).await
+    }
+
+    /// Silver and gold partitioned by these columns; none: as their definitions say.
+    pub async fn partitioned_by(columns: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now_us = Arc::new(AtomicI64::new(T0 + DAY));
         let time = now_us.clone();
         let clock = Clock::from_fn(move || DateTime::from_timestamp_micros(time.load(Ordering::SeqCst)).unwrap());
+        let tables = [TableName::silver_trades(), TableName::gold_ohlcv("1m")];
+        let columns: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
         let options = LakeOptions {
             durability: Durability::Os,
+            partition_columns: tables.into_iter().map(|table| (table, columns.clone())).collect(),
             ..LakeOptions::default()
         };
         let lake = Lake::open(folder.path().to_str().unwrap(), options, clock).unwrap();
