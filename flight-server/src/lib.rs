@@ -38,6 +38,7 @@ mod dropped;
 mod engine;
 mod frames;
 mod growing;
+mod known_at;
 mod latest;
 mod limits;
 mod memory;

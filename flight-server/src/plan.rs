@@ -15,7 +15,7 @@ use ticklake_sql::{TableName, tables};
 use crate::error::{Error, Result};
 use crate::schemas::CATALOG;
 use crate::travel::{self, Travel};
-use crate::{bounds, dropped, latest, placeholders, system};
+use crate::{bounds, dropped, known_at, latest, placeholders, system};
 
 /// Nesting of expressions and subqueries.
 const RECURSION_LIMIT: usize = 50;
@@ -58,7 +58,8 @@ pub fn parse(sql: &str, max_bytes: usize, default_schema: &str) -> Result<Parsed
     }
     bounds::check_depth(sql)?;
     let numbered = placeholders::number(sql)?;
-    let statement = one_statement(&numbered.sql)?;
+    let mut statement = one_statement(&numbered.sql)?;
+    known_at::expand(&mut statement)?;
     refuse_writes(&statement)?;
     dropped::refuse(&statement)?;
     bounds::check_scans(&statement)?;

@@ -9,6 +9,9 @@ pub const REPEATS_IN_SILVER: &str = include_str!("../models/repeats_in_silver.sq
 /// The same for conflicting repeats, which quarantine holds.
 pub const REPEATS_IN_QUARANTINE: &str = include_str!("../models/repeats_in_quarantine.sql");
 
+/// Bars as they were known at an instant.
+pub const KNOWN_AT: &str = include_str!("../models/known_at.sql");
+
 /// What a rebuild changes in a range of silver.trades, and of gold.ohlcv_<interval>.
 pub const REBUILT_TRADES: &str = include_str!("../models/rebuilt_trades.sql");
 pub const REBUILT_BARS: &str = include_str!("../models/rebuilt_bars.sql");

@@ -6,6 +6,7 @@ mod backfill;
 mod broker;
 mod configuration;
 mod guarantees;
+mod known_at;
 mod lake;
 mod login;
 mod maintenance;

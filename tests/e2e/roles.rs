@@ -22,7 +22,7 @@ fn role(folder: &Path, broker: &Broker, args: &[&str]) -> Command {
 }
 
 /// Address that `serve` prints.
-fn address(serve: &Running) -> String {
+pub fn address(serve: &Running) -> String {
     eventually("the server's address", Duration::from_secs(20), || {
         serve
             .said()
