@@ -45,7 +45,7 @@ async fn beside(
     for left_over in rebuild::clean(lake).await? {
         tracing::info!(table = %left_over, "the result of an earlier rebuild is removed");
     }
-    let id = lake.clock().now().format("%Y%m%dT%H%M%S").to_string();
+    let id = lake.clock().now().format("%Y%m%dT%H%M%S%6f").to_string();
     let swap = if args.dry_run { Swap::No } else { Swap::In };
     if args.layer != Some(Layer::Gold) {
         tell(&rebuild::silver_beside(lake, silver, range, args.force, &id, swap).await?);

@@ -198,6 +198,17 @@ impl Lake {
                 }
             }
         }
+        // A store of objects has no folders that could stay behind empty.
+        let folder = self.0.location.url.join(&format!("{}/", name.path()));
+        if self.is_local()
+            && let Some(Ok(folder)) = folder.ok().map(|folder| folder.to_file_path())
+        {
+            match std::fs::remove_dir_all(&folder) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(table = %name, %error, "an empty folder could not be removed"),
+            }
+        }
         Ok(())
     }
 

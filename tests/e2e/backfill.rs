@@ -335,7 +335,14 @@ fn equities_ticks_add_up_to_the_vendor_s_minutes() {
     let mapping = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/import/us_equities_ticks.sql");
     let (plain, ruled) = (folder.join("plain"), folder.join("ruled"));
     let ticks = ticks.to_str().unwrap();
-    let loaded = ["backfill", "--mapping", mapping.to_str().unwrap(), "--venue", "plain", ticks];
+    let loaded = [
+        "backfill",
+        "--mapping",
+        mapping.to_str().unwrap(),
+        "--venue",
+        "plain",
+        ticks,
+    ];
     stdout(folder, &[&loaded[..], &["--lake", plain.to_str().unwrap()]].concat());
     let silver = LakeFolder(plain.clone()).silver();
     assert_eq!(silver.len(), LakeFolder(plain.clone()).count("bronze.trades", "offset"));
@@ -346,7 +353,13 @@ fn equities_ticks_add_up_to_the_vendor_s_minutes() {
     stdout(folder, &[&loaded[..], &["--lake", ruled.to_str().unwrap()]].concat());
     let minutes = fixture("us-equities-ticks/bac_minute_20131007.zip");
     let equal = |lake: &Path, venue: &str| {
-        let candles = ["parity", "--candles", minutes.to_str().unwrap(), "--candle-format", "us-equities-minutes"];
+        let candles = [
+            "parity",
+            "--candles",
+            minutes.to_str().unwrap(),
+            "--candle-format",
+            "us-equities-minutes",
+        ];
         let market = ["--venue", venue, "--symbol", "BAC-USD", "--format", "json"];
         let args = [&candles[..], &market, &["--lake", lake.to_str().unwrap()]].concat();
         let output = output(folder, &args);
