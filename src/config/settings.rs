@@ -36,7 +36,7 @@ pub struct LakeSettings {
     pub uri: String,
     pub durability: DurabilitySetting,
     /// Table -> partition columns, separated by commas, of silver.trades and gold.ohlcv_*: `"silver.trades" = "symbol,date"`. Counts when the table is
-    /// created; `date` where it is not named. `ticklake optimize --partition-by` changes it afterwards.
+    /// created, and not afterwards; `date` where it is not named.
     pub partition_columns: BTreeMap<String, String>,
 }
 
