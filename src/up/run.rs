@@ -112,12 +112,15 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         }
     });
     let upkeep = broker.as_ref().map(|broker| {
+        let status = bronze_status.clone();
         broker_upkeep::start(
             broker.trimmer(),
             settings.kafka.topic.clone(),
+            // As committed to bronze: what lies below can be read from there for ever.
+            move || status.positions().into_iter().collect(),
             settings.up.kafka_retention.0,
             lake.clock().clone(),
-            bronze_status.clone(),
+            broker_upkeep::INTERVAL,
         )
     });
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::process::{Running, output, stdout, ticklake};
+use crate::process::{RefusedPort, Running, output, stdout, ticklake};
 
 /// Runs `args` in a folder with `file` as ticklake.toml; expects `code` and every part in the one line of stderr that is the error.
 fn check(file: &str, variables: &[(&str, &str)], args: &[&str], code: i32, parts: &[&str]) {
@@ -227,12 +227,8 @@ fn without_privileges(folder: &Path, args: &[&str]) -> Command {
 
 #[test]
 fn an_unreachable_server_broker_or_bucket_is_named() {
-    // A port that was free a moment ago and that nobody listens on.
-    let addr = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
+    let refused = RefusedPort::new();
+    let addr = refused.addr();
     check(
         "",
         &[],

@@ -166,3 +166,19 @@ pub fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Opti
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// A port of loopback that refuses every connection. Bound and never listened on: nobody else is given it while this lives, as one that
+/// was only looked up might be.
+pub struct RefusedPort(tokio::net::TcpSocket);
+
+impl RefusedPort {
+    pub fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub fn addr(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
+    }
+}

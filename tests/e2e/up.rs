@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lake::{LakeFolder, assert_bars_equal_the_fold};
-use crate::process::{Running, eventually, output, stdout, ticklake};
+use crate::process::{RefusedPort, Running, eventually, output, stdout, ticklake};
 
 const LATEST: &str =
     "SELECT window_start, symbol, trade_count, revision FROM gold.ohlcv_1m ORDER BY window_start DESC, symbol LIMIT 10";
@@ -220,12 +220,8 @@ fn a_free_port_is_picked_and_the_default_one_is_not_needed() {
 #[test]
 fn a_stage_that_fails_shows_in_status_and_the_others_run() {
     let folder = tempfile::tempdir().unwrap();
-    // A port that was free a moment ago and that nobody listens on.
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
+    let refused = RefusedPort::new();
+    let nobody = refused.addr();
     let up = start(folder.path(), &["--bootstrap-servers", &nobody]);
     eventually("both stages tell of the broker", Duration::from_secs(60), || {
         let report: Value = serde_json::from_str(&status(folder.path(), "json")).unwrap();

@@ -20,6 +20,8 @@ pub struct BronzeStatus {
     pub(crate) file_bytes: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) retries: AtomicU64,
+    /// Records read that no flush has been closed over yet.
+    pub(crate) open_records: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -99,6 +101,7 @@ impl BronzeStatus {
             "commits": count(&self.commits),
             "conflicts": count(&self.conflicts),
             "retries": count(&self.retries),
+            "open_records": count(&self.open_records),
             "files": count(&self.files),
             "file_bytes": count(&self.file_bytes),
             "lag": lag,

@@ -60,9 +60,9 @@ async fn commits_follow_rows_bytes_and_age_and_a_shutdown_drains() {
     let running = Running::start(&by_nothing, &lake);
     running.until("it runs", |status| status["state"] == "running").await;
     send_trades(&brokers, topic, 2, 10_000..10_100);
-    // Let it fetch: the watch reports the new end, and nothing is committed.
-    running.until("the log has grown", |status| status["lag"] == 100).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    running
+        .until("all of them are in hand", |status| status["open_records"] == 100)
+        .await;
     assert_eq!(running.status.snapshot()["records"], 0);
     let report = running.stop().await;
     assert_eq!(report.records, 100);

@@ -102,6 +102,35 @@ async fn a_commit_whose_answer_is_lost_is_found_landed_and_not_repeated() {
     assert!(store.lost.load(Ordering::SeqCst) >= 8, "answers were not lost");
 }
 
+/// A first start on an empty topic whose commit of starts meets `fault`. Returns how many commits the main table then has, and how often one was
+/// tried again; both partitions' starts stand in it.
+async fn start_through(name: &str, fault: impl Fn(&FlakyStore)) -> (u64, u64) {
+    let topic = &unique(name);
+    create(topic, 2, &[]).await;
+    let store = Arc::<FlakyStore>::default();
+    let lake = store.lake();
+    // The tables are there before the faults begin.
+    let trades = lake.create_table(&TableName::bronze_trades()).await.unwrap();
+    lake.create_table(&TableName::bronze_dead_letters()).await.unwrap();
+    fault(&store);
+    let running = Running::start(&options(&brokers(), topic), &lake);
+    running.until("it reads", |status| status["state"] == "running").await;
+    let (version, recorded) = trades.positions().await.unwrap();
+    let starts = recorded.iter().filter(|(app_id, _)| app_id.contains("/kafka/"));
+    assert_eq!(starts.count(), 2, "read before the starts are recorded: {recorded:?}");
+    let retries = running.status.snapshot()["retries"].as_u64().unwrap();
+    running.stop().await;
+    (version, retries)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_read_before_the_starts_are_recorded() {
+    let refuse = |store: &FlakyStore| store.refuse_every_second_commit.store(2, Ordering::SeqCst);
+    assert_eq!(start_through("start-refused", refuse).await, (1, 1));
+    let lose = |store: &FlakyStore| store.lose_answers.store(1, Ordering::SeqCst);
+    assert_eq!(start_through("start-lost", lose).await, (1, 1), "it landed once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_cannot_be_written_shows_and_holds_nothing_up() {
     /// Commits between two checkpoints, and one more.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -143,6 +144,8 @@ impl Fetch {
             if self.is_flush_due() {
                 self.close_flush()?;
             }
+            let open = &self.shared.status.open_records;
+            open.store(self.open_records(), Ordering::Relaxed);
             if self.shared.options.until_latest
                 && self.taken_up
                 && self.ends.reached(&self.next)
@@ -392,8 +395,12 @@ impl Fetch {
         self.flush_records >= self.shared.options.commit_rows || self.flush_bytes >= self.shared.options.commit_bytes
     }
 
+    fn open_records(&self) -> u64 {
+        self.flush_records + self.chunk.rows() as u64
+    }
+
     fn is_flush_due(&self) -> bool {
-        let records = self.flush_records + self.chunk.rows() as u64;
+        let records = self.open_records();
         let bytes = self.flush_bytes + self.chunk.value_bytes() as u64;
         if records >= self.shared.options.commit_rows || bytes >= self.shared.options.commit_bytes {
             return true;
