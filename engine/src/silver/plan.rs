@@ -42,8 +42,13 @@ pub struct Plan {
     pub quarantined: u64,
     pub repeats: u64,
     pub superseded: u64,
-    /// Rows of either table that a lesser equal row has taken the place of.
+    /// Rows of either table that a lesser equal row has taken the place of, and how many of them left silver.
     pub displaced: u64,
+    pub displaced_in_silver: u64,
+    /// Of quarantine's part: rows that leave silver for it, and its own rows whose detail is another one now.
+    pub moved: Changes,
+    /// Of the rows that leave quarantine, those that enter silver.
+    pub returned: HashMap<Slot, HashSet<u64>>,
 }
 
 /// The chunk's rows, judged and keyed.
@@ -67,6 +72,8 @@ struct Contest {
     places: Vec<Place>,
     /// File and row of each stored row.
     stored: Vec<(Slot, u64)>,
+    /// Rows of silver that quarantine holds too, which stand here as quarantine's alone: they are taken out of silver.
+    twins: Vec<(Slot, u64)>,
 }
 
 /// `rules` and the tables as they stand; with `settled_quarantine` the quarantine holds this chunk's rows already and is left alone.
@@ -86,31 +93,45 @@ pub async fn plan(
     plan_prepared(prepared, silver, quarantine, settled_quarantine).await
 }
 
-/// Rows of quarantine that break no rule any more, all of them valid: what they do to both tables, beside leaving where they stand. A row that
-/// silver holds already, by its coordinates, does nothing: a release was cut short between its two commits.
-pub async fn plan_released(rows: RecordBatch, rules: &Rules, silver: &Output, quarantine: &Output) -> Result<Plan> {
+/// Rows of quarantine that break no rule any more, all of them valid: what they do to both tables, beside leaving where they stand.
+pub async fn plan_released(rows: &RecordBatch, rules: &Rules, silver: &Output, quarantine: &Output) -> Result<Plan> {
     let schema = silver.table().spec().row_schema();
-    let prepared = keyed(rows.clone(), rules.judge(&rows)?, &schema)?;
+    let prepared = keyed(rows.clone(), rules.judge(rows)?, &schema)?;
+    plan_prepared(prepared, silver, quarantine, false).await
+}
+
+/// Which of these rows of quarantine, all of them valid, silver holds itself.
+pub async fn held_by_silver(rows: &RecordBatch, rules: &Rules, silver: &Output) -> Result<Vec<bool>> {
+    let schema = silver.table().spec().row_schema();
+    let prepared = keyed(rows.clone(), rules.judge(rows)?, &schema)?;
     let candidates = silver.files(&silver.held().candidates(&prepared.keys, &prepared.sorted));
     let (_, in_silver) = find(silver.table(), candidates, &schema, prepared, None).await?;
     let mut held = HashSet::new();
     for (_, found) in &in_silver {
-        held.extend(coordinates(&found.rows)?);
+        held.extend(records(&found.rows)?);
     }
-    let new: BooleanArray = coordinates(&rows)?.iter().map(|at| Some(!held.contains(at))).collect();
-    let rows = filter_record_batch(&rows, &new).step("leave out what silver holds")?;
-    let prepared = keyed(rows.clone(), rules.judge(&rows)?, &schema)?;
-    plan_prepared(prepared, silver, quarantine, false).await
+    Ok(records(rows)?.iter().map(|record| held.contains(record)).collect())
 }
 
-fn coordinates(rows: &RecordBatch) -> Result<Vec<(String, i32, i64)>> {
-    let (topics, partitions, offsets) = (
+/// The record of bronze that a row of silver or quarantine was made of. The time of its write tells apart what a topic made again numbers alike.
+type Record = (String, i32, i64, i64);
+
+fn records(rows: &RecordBatch) -> Result<Vec<Record>> {
+    let (topics, partitions, offsets, written) = (
         strings(rows, "topic")?,
         ints(rows, "partition")?,
         longs(rows, "offset")?,
+        micros(rows, "ingested_at")?,
     );
     Ok((0..rows.num_rows())
-        .map(|row| (topics.value(row).to_owned(), partitions.value(row), offsets.value(row)))
+        .map(|row| {
+            (
+                topics.value(row).to_owned(),
+                partitions.value(row),
+                offsets.value(row),
+                written.value(row),
+            )
+        })
         .collect())
 }
 
@@ -250,12 +271,22 @@ fn contest(
 ) -> Result<Contest> {
     let (mut batches, mut keys, mut places, mut stored) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut contested = prepared.contested.clone();
+    let (aside, mut twins) = (conflicting_records(in_quarantine)?, Vec::new());
     for (slot, found) in in_silver {
-        batches.push(found.rows.clone());
         contested.extend(found.keys.iter().copied());
-        keys.extend(found.keys.iter().copied());
-        places.extend(found.keys.iter().map(|_| Place::Silver));
-        stored.extend(found.row_numbers.iter().map(|row| (*slot, *row)));
+        let records = records(&found.rows)?;
+        let own: BooleanArray = records.iter().map(|record| Some(!aside.contains(record))).collect();
+        for (row, record) in records.iter().enumerate() {
+            let at = (*slot, found.row_numbers[row]);
+            if aside.contains(record) {
+                twins.push(at);
+            } else {
+                keys.push(found.keys[row]);
+                places.push(Place::Silver);
+                stored.push(at);
+            }
+        }
+        batches.push(filter_record_batch(&found.rows, &own).step("leave out what quarantine holds too")?);
     }
     for (slot, found) in in_quarantine {
         let (rule, detail) = (strings(&found.rows, "rule")?, strings(&found.rows, "detail")?);
@@ -284,7 +315,23 @@ fn contest(
         keys,
         places,
         stored,
+        twins,
     })
+}
+
+/// The records of the conflicting repeats among these rows of quarantine.
+fn conflicting_records(in_quarantine: &[(Slot, Found)]) -> Result<HashSet<Record>> {
+    let mut aside = HashSet::new();
+    for (_, found) in in_quarantine {
+        let rule = strings(&found.rows, "rule")?;
+        let of_rows = records(&found.rows)?.into_iter().enumerate();
+        aside.extend(
+            of_rows
+                .filter(|(row, _)| rule.value(*row) == super::rules::Rule::ConflictingRepeat.name())
+                .map(|(_, record)| record),
+        );
+    }
+    Ok(aside)
 }
 
 fn assemble(
@@ -324,10 +371,25 @@ fn assemble(
         concat_batches(silver_schema, [&alone, &entering]).step("put surviving rows together")?
     };
     let superseded = settled.superseded.len() as u64;
-    let silver = Changes {
-        insert,
-        delete: deletes(&settled.superseded)?,
+    let mut delete = deletes(&settled.superseded)?;
+    for (slot, row) in &contest.twins {
+        delete.entry(*slot).or_default().insert(*row);
+    }
+    let silver = Changes { insert, delete };
+    let of_quarantine = |row: &u32| matches!(contest.places[*row as usize], Place::Quarantine(_));
+    let stored: Vec<(u32, String)> = settled
+        .set_aside
+        .iter()
+        .filter(|(row, _)| contest.places[*row as usize] != Place::New)
+        .cloned()
+        .collect();
+    let told_anew: Vec<u32> = stored.iter().map(|(row, _)| *row).filter(of_quarantine).collect();
+    let moved = Changes {
+        insert: rows::conflicting(&contest.rows, &stored, quarantine_schema)?,
+        delete: deletes(&told_anew)?,
     };
+    let returned: Vec<u32> = settled.enter.iter().copied().filter(of_quarantine).collect();
+    let returned = deletes(&returned)?;
 
     let new_in_quarantine = settled
         .set_aside
@@ -356,6 +418,9 @@ fn assemble(
         repeats: settled.repeats,
         superseded,
         displaced: settled.displaced,
+        displaced_in_silver: settled.displaced_in_silver,
+        moved,
+        returned,
         silver,
         quarantine,
     })

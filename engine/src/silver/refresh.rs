@@ -55,6 +55,7 @@ pub(super) struct Dropped {
 }
 
 /// Files of one table's changes, written and ready to commit.
+#[derive(Default)]
 pub(crate) struct Written {
     pub adds: Vec<Add>,
     pub removes: Vec<Remove>,
@@ -174,7 +175,8 @@ impl Silver {
             count(report, &plan);
             return Ok(self.pass(chunk, planned));
         }
-        let dropped = self.recorded().filter(|_| side_stands_here).unwrap_or(planned);
+        let recorded = self.recorded().filter(|_| side_stands_here);
+        let dropped = recorded.unwrap_or(planned.with(self.owed()));
         let (silver, options) = (&self.silver, &self.options);
         let written = write_changes(
             silver,
@@ -224,8 +226,23 @@ impl Silver {
         })
     }
 
+    /// What the quarantine alone has counted: a release was cut short between its two commits. The next commit of either table counts it too.
+    pub(super) fn owed(&self) -> Dropped {
+        if self.quarantine.position() > self.silver.position() {
+            return Dropped::default();
+        }
+        let more = |name| {
+            let more = self.quarantine.total(name)?.checked_sub(self.silver.total(name)?)?;
+            u64::try_from(more).ok()
+        };
+        Dropped {
+            repeats: more(REPEATS).unwrap_or(0),
+            superseded: more(SUPERSEDED).unwrap_or(0),
+        }
+    }
+
     /// The totals of silver after it has dropped these too.
-    fn totals(&self, dropped: Dropped) -> Vec<(&'static str, i64)> {
+    pub(super) fn totals(&self, dropped: Dropped) -> Vec<(&'static str, i64)> {
         let total = |name, more| {
             let more = i64::try_from(more).unwrap_or(i64::MAX);
             Some((name, self.silver.total(name)?.saturating_add(more)))
@@ -267,7 +284,8 @@ impl Silver {
         );
         let written = written.await?;
         // The totals that silver's own commit will have.
-        let totals = self.totals(self.dropped_before().with(Dropped::of(plan)));
+        let dropped = self.dropped_before().with(Dropped::of(plan)).with(self.owed());
+        let totals = self.totals(dropped);
         let info = info(chunk, plan);
         self.quarantine
             .commit(chunk.to, written.adds, written.removes, info, &totals)
@@ -300,14 +318,11 @@ impl Silver {
         if !self.silver.idle_for(self.options.position_interval, now_ms).await? {
             return Ok(());
         }
-        let nothing = Written {
-            adds: Vec::new(),
-            removes: Vec::new(),
-            removed: HashSet::new(),
-            ranges: Vec::new(),
-        };
-        let info = Map::from_iter([("rowsRead".to_owned(), json!(0))]);
-        if let Landed::At(version) = self.commit_silver(ahead.to, nothing, info, ahead.dropped).await? {
+        let (info, dropped) = (
+            Map::from_iter([("rowsRead".to_owned(), json!(0))]),
+            ahead.dropped.with(self.owed()),
+        );
+        if let Landed::At(version) = self.commit_silver(ahead.to, Written::default(), info, dropped).await? {
             self.ahead = None;
             report.commits += 1;
             report.version = Some(version);
@@ -324,7 +339,15 @@ impl Dropped {
         }
     }
 
-    fn with(self, other: Self) -> Self {
+    /// Of what `plan` drops, what leaves silver itself.
+    pub(super) fn of_silver(plan: &Plan) -> Self {
+        Self {
+            repeats: 0,
+            superseded: plan.displaced_in_silver,
+        }
+    }
+
+    pub(super) fn with(self, other: Self) -> Self {
         Self {
             repeats: self.repeats + other.repeats,
             superseded: self.superseded + other.superseded,
@@ -359,12 +382,7 @@ pub(crate) async fn write_changes(
     let mut pieces = off_runtime(async move { split(&insert, &spec) }).await?;
     let schema = output.table().spec().row_schema();
     let piece_rows = usize::try_from(options.chunk_rows).unwrap_or(usize::MAX);
-    let mut written = Written {
-        adds: Vec::new(),
-        removes: Vec::new(),
-        removed: HashSet::new(),
-        ranges: Vec::new(),
-    };
+    let mut written = Written::default();
     for (slot, gone) in &changes.delete {
         let file = output
             .held()

@@ -30,8 +30,9 @@ pub struct Settled {
     pub released: Vec<u32>,
     /// New rows that say nothing new.
     pub repeats: u64,
-    /// Rows of either table that a lesser equal row has taken the place of.
+    /// Rows of either table that a lesser equal row has taken the place of, and how many of them left silver.
     pub displaced: u64,
+    pub displaced_in_silver: u64,
 }
 
 /// `rows` in silver's columns, stored rows before new ones; `keys` and `places` have one entry a row.
@@ -67,7 +68,10 @@ pub fn settle(rows: &RecordBatch, keys: &[Key], places: &[Place]) -> Result<Sett
     }
     for row in &resolution.repeats {
         match &places[*row as usize] {
-            Place::Silver => settled.superseded.push(*row),
+            Place::Silver => {
+                settled.superseded.push(*row);
+                settled.displaced_in_silver += 1;
+            }
             Place::Quarantine(_) => settled.released.push(*row),
             Place::New => settled.repeats += 1,
         }

@@ -18,7 +18,7 @@ fn kills() -> u32 {
         .map_or(10, |text| text.parse().expect("TICKLAKE_KILLS is a number"))
 }
 
-fn start(lake: &TestLake, job: &str, times: u32, failpoint: &str) -> Child {
+pub fn start(lake: &TestLake, job: &str, times: u32, failpoint: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_maintain"))
         .args([lake.lake.uri(), job, &times.to_string()])
         .env("TICKLAKE_FAILPOINT", failpoint)
@@ -28,7 +28,7 @@ fn start(lake: &TestLake, job: &str, times: u32, failpoint: &str) -> Child {
 }
 
 /// True where it ended well by itself.
-fn ended(mut process: Child) -> bool {
+pub fn ended(mut process: Child) -> bool {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(status) = process.try_wait().unwrap() {
@@ -196,4 +196,48 @@ async fn kills_at_random_moments_lose_and_double_nothing() {
     assert_eq!(ids.len(), expected, "each trade once");
     assert!(ended(start(&lake, "optimize", 1, "")));
     assert_eq!(rows(&lake).await, [bronze, silver]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vacuum_killed_at_random_moments_deletes_nothing_that_is_needed() {
+    let lake = TestLake::new().await;
+    land(&lake, 0..8).await;
+    for kill in 0..kills() {
+        let from = 8 + i64::from(kill) * 4;
+        land(&lake, from..from + 4).await;
+        assert!(ended(start(&lake, "optimize", 1, "")));
+        refresh_now(&lake).await;
+        let before = rows(&lake).await;
+        let mut vacuum = start(&lake, "vacuum", 1000, "");
+        std::thread::sleep(Duration::from_millis(rand::random_range(0..200)));
+        vacuum.kill().unwrap();
+        vacuum.wait().unwrap();
+        assert_eq!(rows(&lake).await, before);
+    }
+    let before = rows(&lake).await;
+    let deadline = Instant::now() + DEADLINE;
+    while files_on_disk(&lake) > 1 {
+        assert!(Instant::now() < deadline, "vacuum does not come to its end");
+        assert!(ended(start(&lake, "vacuum", 1, "")));
+    }
+    assert_eq!(rows(&lake).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_killed_at_random_moments_takes_out_whole_partitions_or_nothing() {
+    for _ in 0..kills() {
+        let lake = TestLake::new().await;
+        land(&lake, 0..4).await;
+        let before = rows(&lake).await;
+        let mut retention = start(&lake, "retention", 1, "");
+        std::thread::sleep(Duration::from_millis(rand::random_range(0..80)));
+        retention.kill().unwrap();
+        retention.wait().unwrap();
+        for (now, before) in rows(&lake).await.iter().zip(&before) {
+            assert!(now.is_empty() || now == before, "part of a partition went");
+        }
+        assert!(ended(start(&lake, "retention", 1, "")));
+        // Silver's date stays: no bars have been made of it yet.
+        assert_eq!(rows(&lake).await, [Vec::new(), before[1].clone()]);
+    }
 }

@@ -9,4 +9,5 @@
 mod lake;
 
 mod kills;
+mod release;
 mod s3;

@@ -1,11 +1,11 @@
-//! Maintenance as a process of its own, for the tests that kill it: LAKE JOB [TIMES]. Jobs: optimize, vacuum, retention, rebuild.
+//! Maintenance as a process of its own, for the tests that kill it: LAKE JOB [TIMES]. Jobs: optimize, vacuum, retention, rebuild, release.
 
 use std::time::Duration;
 
 use ticklake_engine::gold::GoldOptions;
 use ticklake_engine::maintenance::{OptimizeOptions, RetentionOptions, VacuumOptions, optimize, retain, vacuum};
 use ticklake_engine::rebuild::{self, RebuildRange, Swap};
-use ticklake_engine::silver::SilverOptions;
+use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
 
 /// 2025-01-01, where the tests' trades begin.
@@ -31,6 +31,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lake = Lake::open(&next(), options, Clock::system())?;
     let (job, times) = (next(), next().parse().unwrap_or(1));
     for _ in 0..times {
+        if job == "release" {
+            let mut silver = Silver::open(lake.clone(), SilverOptions::default()).await?;
+            silver.release(None).await?;
+            continue;
+        }
         if job == "rebuild" {
             rebuild_beside(&lake).await?;
             continue;
