@@ -103,11 +103,21 @@ impl Error {
                     ErrorKind::Retry
                 }
                 datafusion::error::DataFusionError::ResourcesExhausted(_) => ErrorKind::Retry,
+                datafusion::error::DataFusionError::ParquetError(error) => of_parquet(error),
                 _ => ErrorKind::Internal,
             },
             Error::Decode { .. } | Error::Data { .. } | Error::File { .. } => ErrorKind::Data,
             Error::Columns { .. } | Error::Internal(_) => ErrorKind::Internal,
         }
+    }
+}
+
+/// A file that cannot be decoded, or one that could not be fetched: of a store's error while it reads a footer DataFusion keeps the text alone.
+fn of_parquet(error: &parquet::errors::ParquetError) -> ErrorKind {
+    if error.to_string().contains("Object Store error") {
+        ErrorKind::Retry
+    } else {
+        ErrorKind::Data
     }
 }
 

@@ -1,5 +1,5 @@
-//! Files of pinned versions to another lake: data first, then the log up to that version, so that a copy that was cut short is no table yet or
-//! the older one. Files never change under their name, so what is there already is not copied again: a second copy only brings what is new.
+//! Files of pinned versions to another lake: data first, then the log up to that version, its first missing entry last of all, so that a copy that was
+//! cut short is no table yet or the older one. Files never change under their name, so what is there already is not copied again: a second copy only brings what is new.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,7 +121,15 @@ async fn copy_table(from: &Lake, to: &Lake, table: &Table, version: u64) -> Resu
     copied.copied_bytes = files.iter().map(|(_, size)| size).sum();
     let stores = (from.object_store(), to.object_store());
     carry(table, &stores, files.into_iter().map(|(path, _)| path).collect()).await?;
-    carry(table, &stores, log_files(from, table, &root, version, &there).await?).await?;
+    let log = log_files(from, table, &root, version, &there).await?;
+    // Its files are those of `version` alone, so no version before it may be seen: all entries but the first missing one, and then that.
+    let mut entries = log.entries;
+    let first = entries.first().cloned();
+    entries.retain(|entry| Some(entry) != first.as_ref());
+    carry(table, &stores, entries).await?;
+    for published in first.into_iter().chain(log.checkpoints).chain(log.hint) {
+        carry(table, &stores, vec![published]).await?;
+    }
     Ok(copied)
 }
 
@@ -139,47 +147,67 @@ async fn sizes(lake: &Lake, table: &Table, root: &Path) -> Result<HashMap<Path, 
         .collect())
 }
 
-/// The log up to `version`, checkpoints before entries; the hint only where it does not point beyond. What is there already is left out, but the hint.
+/// What is missing of a log.
+struct LogFiles {
+    /// In their order.
+    entries: Vec<Path>,
+    /// Newest first: where log clean-up has taken the entries before it, a checkpoint is what makes a version seen.
+    checkpoints: Vec<Path>,
+    hint: Option<Path>,
+}
+
+/// The log up to `version`; the hint only where it does not point beyond. What is there already is left out, but the hint.
 async fn log_files(
     lake: &Lake,
     table: &Table,
     root: &Path,
     version: u64,
     there: &HashMap<Path, u64>,
-) -> Result<Vec<Path>> {
+) -> Result<LogFiles> {
     let log = root.clone().join("_delta_log");
     let listed = sizes(lake, table, &log).await?;
-    let mut files: Vec<(bool, u64, Path)> = Vec::new();
+    let (mut entries, mut checkpoints) = (Vec::new(), Vec::new());
     for (path, size) in listed {
         let name = path.filename().unwrap_or_default().to_owned();
         let Some(number) = name.split('.').next().and_then(|number| number.parse::<u64>().ok()) else {
             continue;
         };
         if number <= version && there.get(&path) != Some(&size) {
-            files.push((name.ends_with(".json"), number, path));
+            let files = if name.ends_with(".json") {
+                &mut entries
+            } else {
+                &mut checkpoints
+            };
+            files.push((number, path));
         }
     }
-    files.sort();
-    let mut files: Vec<Path> = files.into_iter().map(|(_, _, path)| path).collect();
+    entries.sort();
+    checkpoints.sort_by(|a, b| b.cmp(a));
+    let paths = |files: Vec<(u64, Path)>| files.into_iter().map(|(_, path)| path).collect();
+    let mut files = LogFiles {
+        entries: paths(entries),
+        checkpoints: paths(checkpoints),
+        hint: None,
+    };
     let hint = log.join("_last_checkpoint");
-    if let Ok(object) = lake.object_store().get(&hint).await {
-        let bytes = object
-            .bytes()
-            .await
-            .map_err(|error| store_error(table, hint.as_ref(), error))?;
-        let of: Option<u64> = serde_json::from_slice::<serde_json::Value>(&bytes)
-            .ok()
-            .and_then(|hint| hint.get("version")?.as_u64());
-        if of.is_some_and(|of| of <= version) {
-            files.push(hint);
-        }
+    let failed = |error| store_error(table, hint.as_ref(), error);
+    let bytes = match lake.object_store().get(&hint).await {
+        Ok(object) => object.bytes().await.map_err(failed)?,
+        Err(object_store::Error::NotFound { .. }) => return Ok(files),
+        Err(error) => return Err(failed(error)),
+    };
+    let of: Option<u64> = serde_json::from_slice::<serde_json::Value>(&bytes)
+        .ok()
+        .and_then(|hint| hint.get("version")?.as_u64());
+    if of.is_some_and(|of| of <= version) {
+        files.hint = Some(hint);
     }
     Ok(files)
 }
 
 type Stores = (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>);
 
-/// Entries of a log come in their order; the last ones of several at once may overtake each other, which no reader can tell from a slow copy.
+/// Several at once, in no order.
 async fn carry(table: &Table, (from, to): &Stores, paths: Vec<Path>) -> Result<()> {
     stream::iter(paths)
         .map(|path| async move {
@@ -187,7 +215,7 @@ async fn carry(table: &Table, (from, to): &Stores, paths: Vec<Path>) -> Result<(
                 .await
                 .map_err(|error| store_error(table, path.as_ref(), error))
         })
-        .buffered(FILES_AT_ONCE)
+        .buffer_unordered(FILES_AT_ONCE)
         .try_collect::<()>()
         .await
 }
