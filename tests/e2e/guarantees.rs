@@ -8,9 +8,10 @@ fn every_test_that_the_tables_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let table = std::fs::read_to_string(root.join("tests/README.md")).unwrap();
     let rows = table.lines().skip_while(|line| !line.starts_with("| given "));
-    let rows = rows.filter(|line| !line.starts_with("| given ") && !line.starts_with("|---"));
+    let headers = ["| given ", "| fault of a job ", "|---"];
+    let rows = rows.filter(|line| !headers.iter().any(|header| line.starts_with(header)));
     let rows: Vec<_> = rows.filter_map(|line| line.rsplit('|').nth(1)).collect();
-    assert!(rows.len() > 35, "the tables have {} rows", rows.len());
+    assert!(rows.len() > 40, "the tables have {} rows", rows.len());
     let mut tests = BTreeSet::new();
     for folder in ["src", "tests", "sql", "ingest", "engine", "flight-server"] {
         find_tests(&root.join(folder), &mut tests);

@@ -1,22 +1,30 @@
-//! End-to-end tests of the `ticklake` binary, as its users run it. Reading order: `process`, `broker` and `lake` are the tools.
+//! End-to-end tests of the `ticklake` binary, as its users run it. Reading order: `process`, `broker`, `lake`, `made` and `tampered` are the tools.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod backfill;
+mod backup;
 mod broker;
 mod configuration;
+mod earlier_lake;
 mod guarantees;
+mod kills;
 mod known_at;
 mod lake;
 mod login;
+mod made;
 mod maintenance;
 #[cfg(feature = "services")]
 mod outages;
+mod parity;
 mod process;
 mod replay;
 mod roles;
 #[cfg(feature = "services")]
 mod service;
+mod set_aside;
 mod star;
+mod tampered;
 mod up;
 mod verify;
+mod weekly;
