@@ -114,11 +114,16 @@ impl Error {
 
 /// A file that cannot be decoded, or one that could not be fetched: of a store's error while it reads a footer DataFusion keeps the text alone.
 fn of_parquet(error: &parquet::errors::ParquetError) -> ErrorKind {
-    if error.to_string().contains("Object Store error") {
-        ErrorKind::Retry
-    } else {
-        ErrorKind::Data
-    }
+    use parquet::errors::ParquetError;
+    let is_data = match error {
+        ParquetError::External(source) => match source.downcast_ref::<object_store::Error>() {
+            Some(object_store::Error::NotFound { .. }) => true,
+            Some(_) => false,
+            None => !source.is::<std::io::Error>(),
+        },
+        error => !error.to_string().contains("Object Store error"),
+    };
+    if is_data { ErrorKind::Data } else { ErrorKind::Retry }
 }
 
 /// Names the failed step on the way up: `table.load(None).await.step("load silver.trades")?`.
