@@ -39,6 +39,8 @@ pub enum Command {
     Ingest(IngestArgs),
     /// The scheduled jobs
     Run(RunArgs),
+    /// What the scheduled jobs did last, and when they run next
+    Jobs(JobsArgs),
     /// Bring silver or gold, or both, up to date once
     Refresh(RefreshArgs),
     /// Historical files -> bronze -> silver -> gold
@@ -178,6 +180,17 @@ pub struct IngestArgs {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Only say what each job would touch
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub lake: LakeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    #[arg(long, value_enum, default_value_t = ReportFormat::Table)]
+    pub format: ReportFormat,
     #[command(flatten)]
     pub lake: LakeArgs,
 }
@@ -578,6 +591,7 @@ impl Cli {
             }
             Command::Ingest(args) => args.put(&mut over),
             Command::Run(args) => args.lake.put(&mut over),
+            Command::Jobs(args) => args.lake.put(&mut over),
             Command::Refresh(args) => args.lake.put(&mut over),
             Command::Backfill(args) => args.lake.put(&mut over),
             Command::Optimize(args) => args.lake.put(&mut over),

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Map, Value, json};
-use ticklake_sql::Lake;
+use ticklake_sql::{Lake, RequestKind, Requests};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -99,6 +99,7 @@ impl Beat {
             "started_us": self.started_us,
             "at_us": self.lake.clock().now_us(),
             "stages": stages,
+            "requests": self.lake.requests().map(|requests| requests_json(requests)),
         })
     }
 
@@ -116,6 +117,15 @@ impl Beat {
         }
         Ok(())
     }
+}
+
+/// Requests to the store by kind, in the last hour and since the start.
+fn requests_json(requests: &Requests) -> Value {
+    let by_kind = |counts: [(RequestKind, u64); RequestKind::ALL.len()]| -> Value {
+        let counts = counts.map(|(kind, count)| (kind.name().to_owned(), Value::from(count)));
+        Value::Object(counts.into_iter().collect())
+    };
+    json!({ "last_hour": by_kind(requests.last_hour()), "total": by_kind(requests.total()) })
 }
 
 /// This process among others of its role: host and process number.

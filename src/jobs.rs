@@ -1,24 +1,24 @@
-//! The scheduled jobs as the configuration names them, for `run` and `up`; and one round of them for `refresh`.
+//! The scheduled jobs as the configuration names them, for `run`, `up` and `jobs`; and one round of them for `refresh`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use ticklake_engine::RefreshReport;
 use ticklake_engine::gold::{Gold, GoldOptions, Interval, KeepRevisions, PriceRule, Session};
-use ticklake_engine::schedule::{self, Every, JobOptions};
+use ticklake_engine::schedule::{Every, JobOptions, Retry, ScheduleOptions};
 use ticklake_engine::silver::rules::Rules;
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_engine::verify::VerifyOptions;
-use ticklake_engine::{EngineStatus, RefreshReport};
 use ticklake_sql::Durability;
 use ticklake_sql::prices::RULES;
 
 use crate::cli::Layer;
 use crate::config::Settings;
+use crate::config::keys::nearest;
 use crate::config::settings::{JobSettings, RevisionsSetting, SilverSettings};
+use crate::config::units::parse_span;
 use crate::exit::Usage;
-use crate::heartbeat::Heartbeat;
 use crate::maintenance::Replaced;
-use crate::{maintenance, options, shutdown};
+use crate::{maintenance, options, parity};
 
 /// The rule of a venue whose trades all set prices.
 const ALL_PRICES: &str = "all";
@@ -40,10 +40,42 @@ pub fn all(settings: &Settings, replaced: Replaced) -> anyhow::Result<Vec<JobOpt
         let checks = every("checks", &settings.jobs.checks)?;
         jobs.push(JobOptions::checks(verify_options(settings)?, checks));
     }
+    if !settings.jobs.parity.is_empty() {
+        let parity = every("parity", &settings.jobs.parity)?;
+        jobs.push(JobOptions::parity(parity::compares(settings)?, parity));
+    }
+    let retry = Retry {
+        first: settings.jobs.retry_delay.0,
+        longest: settings.jobs.retry_delay_max.0,
+    };
     for job in &mut jobs {
         job.jitter = settings.jobs.jitter.0;
+        job.retry = retry;
     }
+    timeouts(&settings.jobs, &mut jobs)?;
     Ok(jobs)
+}
+
+fn timeouts(settings: &JobSettings, jobs: &mut [JobOptions]) -> anyhow::Result<()> {
+    for (name, time) in &settings.timeouts {
+        let wrong = |why: String| Usage(format!("jobs.timeouts {name:?}: {why}"));
+        let time = parse_span(time).map_err(wrong)?;
+        let names: Vec<_> = jobs.iter().map(|job| job.name.clone()).collect();
+        let Some(job) = jobs.iter_mut().find(|job| job.name == *name) else {
+            let near = nearest(name, names.iter().map(String::as_str)).unwrap_or("silver");
+            return Err(wrong(format!("there is no such job, or it is off; did you mean {near:?}?")).into());
+        };
+        job.timeout = time.0;
+    }
+    Ok(())
+}
+
+pub fn schedule_options(settings: &Settings) -> ScheduleOptions {
+    ScheduleOptions {
+        lease: settings.jobs.lease.0,
+        history: settings.jobs.history.0,
+        ..ScheduleOptions::default()
+    }
 }
 
 pub fn every(key: &str, text: &str) -> anyhow::Result<Every> {
@@ -128,21 +160,6 @@ pub fn verify_options(settings: &Settings) -> anyhow::Result<VerifyOptions> {
         gold: gold_options(&settings.jobs)?,
         ..VerifyOptions::default()
     })
-}
-
-/// `ticklake run`: the jobs until a signal comes.
-pub async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let jobs = all(settings, maintenance::ON_A_SERVER)?;
-    let lake = options::lake(settings, Durability::Sync)?;
-    let shutdown = shutdown::on_signal()?;
-    lake.probe().await?;
-    let status = Arc::new(EngineStatus::default());
-    let shown = status.clone();
-    let heartbeat = Heartbeat::start(&lake, "run", vec![("jobs", Arc::new(move || shown.snapshot()))]);
-    let ended = schedule::run(lake, jobs, status, shutdown).await;
-    heartbeat.stop().await;
-    ended?;
-    Ok(())
 }
 
 /// `ticklake refresh [silver|gold]`: up to the newest version of the input, once.

@@ -12,6 +12,7 @@ mod exit;
 mod heartbeat;
 mod ingest;
 mod jobs;
+mod jobs_command;
 mod logs;
 mod maintenance;
 mod optimize;
@@ -21,6 +22,7 @@ mod produce;
 mod quarantine;
 mod query;
 mod rebuild;
+mod run;
 mod serve;
 mod shutdown;
 mod signing_key;
@@ -49,10 +51,11 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<()> {
     let settings = config::load(cli.config.as_deref(), &cli.overrides())?;
-    let is_role = matches!(
-        cli.command,
-        Command::Produce(_) | Command::Ingest(_) | Command::Run(_) | Command::Serve(_)
-    );
+    let is_role = match &cli.command {
+        Command::Produce(_) | Command::Ingest(_) | Command::Serve(_) => true,
+        Command::Run(args) => !args.dry_run,
+        _ => false,
+    };
     // A progress bar has the terminal to itself.
     let tells_progress =
         matches!(cli.command, Command::Backfill(_)) && !std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -63,7 +66,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Up(_) => up::run(settings).await,
             Command::Produce(_) => produce::run(&settings).await,
             Command::Ingest(args) => ingest::run(&settings, args.until_latest).await,
-            Command::Run(_) => jobs::run(&settings).await,
+            Command::Run(args) => run::run(&settings, &args).await,
+            Command::Jobs(args) => jobs_command::run(&args, &settings).await,
             Command::Refresh(args) => jobs::refresh(&settings, args.layer).await,
             Command::Backfill(args) => backfill::run(&args, &settings).await,
             Command::Optimize(args) => optimize::run(&settings, &args).await,

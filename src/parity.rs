@@ -1,16 +1,22 @@
 //! `ticklake parity`: our bars against a venue's own candles, differences by field into system.parity; exit code 3 where there are some.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::FutureExt;
 use serde_json::json;
+use ticklake_engine::gold::Interval;
 use ticklake_engine::parity::{self, Candle, CandleFormat, Parity, ParityOptions};
+use ticklake_engine::schedule::{Compare, Fetch};
 use ticklake_engine::silver::rules::utc;
 use ticklake_sql::Lake;
 
 use crate::cli::{self, ParityArgs, ReportFormat};
-use crate::exit::Differences;
+use crate::config::Settings;
+use crate::config::settings::CandlesSettings;
+use crate::exit::{Differences, Usage};
 
 /// Of a request, its answer read to the end.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,6 +45,38 @@ pub async fn run(args: &ParityArgs, lake: &Lake) -> anyhow::Result<()> {
         0 => Ok(()),
         count => Err(Differences(count as u64).into()),
     }
+}
+
+/// What the scheduled job compares.
+pub fn compares(settings: &Settings) -> anyhow::Result<Vec<Compare>> {
+    if settings.parity.candles.is_empty() {
+        return Err(Usage(
+            "jobs.parity is set and there is nothing to compare; add [[parity.candles]] with source, venue and symbol"
+                .into(),
+        )
+        .into());
+    }
+    let fetch: Fetch = Arc::new(|source: String| {
+        async move {
+            read(&source, cli::CandleFormat::Auto)
+                .await
+                .map_err(|error| std::io::Error::other(format!("{error:#}")))
+        }
+        .boxed()
+    });
+    let compare = |candles: &CandlesSettings| -> anyhow::Result<Compare> {
+        Interval::parse(&candles.interval).map_err(|error| Usage(format!("parity.candles: {error}")))?;
+        Ok(Compare {
+            options: ParityOptions {
+                source: candles.source.clone(),
+                venue: candles.venue.clone(),
+                symbol: candles.symbol.clone(),
+                interval: candles.interval.clone(),
+            },
+            fetch: fetch.clone(),
+        })
+    };
+    settings.parity.candles.iter().map(compare).collect()
 }
 
 async fn read(source: &str, format: cli::CandleFormat) -> anyhow::Result<Vec<Candle>> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ticklake_engine::EngineStatus;
 use ticklake_engine::gold::{Gold, GoldOptions};
 use ticklake_engine::maintenance::{OptimizeOptions, VacuumOptions};
-use ticklake_engine::schedule::{self, Every, JobOptions, Maintain};
+use ticklake_engine::schedule::{self, Every, JobOptions, Maintain, ScheduleOptions};
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_ingest::bronze::{self, BronzeOptions, BronzeReport, BronzeStatus};
 use ticklake_ingest::feed::sim::instruments::choose;
@@ -74,6 +74,7 @@ impl Stages {
         let jobs = tokio::spawn(schedule::run(
             lake.clone(),
             upkeep(),
+            ScheduleOptions::default(),
             Arc::<EngineStatus>::default(),
             shutdown.clone(),
         ));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::RefreshReport;
+use crate::schedule::Ran;
 use crate::verify::CheckResult;
 
 /// Name of the job that runs the checks.
@@ -24,6 +24,8 @@ pub struct Lag {
 
 #[derive(Debug, Clone, Default, Serialize)]
 struct JobStatus {
+    /// The schedule as it is written.
+    every: String,
     running: bool,
     runs: u64,
     failures: u64,
@@ -40,7 +42,14 @@ struct JobStatus {
     last_start_us: Option<i64>,
     last_success_us: Option<i64>,
     last_duration_ms: Option<u64>,
+    /// Of the last run that did something.
+    last_rows_in: u64,
+    last_rows_out: u64,
     next_run_us: Option<i64>,
+    /// Another process runs the job; this one stands by.
+    held_by: Option<String>,
+    /// Version of the input that the last run read to.
+    read_to: Option<u64>,
     lag: Lag,
     last_report: Option<Value>,
     last_error: Option<LastError>,
@@ -71,6 +80,10 @@ impl EngineStatus {
         jobs.get(job).map_or(0, |status| status.runs - status.failures)
     }
 
+    pub(crate) fn known(&self, job: &str, every: String) {
+        self.update(job, |status| status.every = every);
+    }
+
     pub(crate) fn scheduled(&self, job: &str, next_run_us: i64, missed: u64) {
         self.update(job, |status| {
             status.next_run_us = Some(next_run_us);
@@ -85,12 +98,15 @@ impl EngineStatus {
         });
     }
 
-    /// `report` is `None` for jobs that move no rows.
-    pub(crate) fn succeeded(&self, job: &str, now_us: i64, elapsed: Duration, report: Option<&RefreshReport>) {
+    pub(crate) fn succeeded(&self, job: &str, now_us: i64, elapsed: Duration, ran: &Ran) {
         self.update(job, |status| {
             status.ended(elapsed);
             status.last_success_us = Some(now_us);
-            if let Some(report) = report {
+            if ran.effect {
+                (status.last_rows_in, status.last_rows_out) = (ran.rows_in, ran.rows_out);
+            }
+            if let Some(report) = &ran.report {
+                status.read_to = report.input_to;
                 status.rows_in += report.rows_in;
                 status.rows_out += report.rows_out;
                 status.quarantined += report.quarantined;
@@ -108,6 +124,15 @@ impl EngineStatus {
             status.ended(elapsed);
             status.failures += 1;
             status.last_error = Some(LastError::new(now_us, error));
+        });
+    }
+
+    /// Another process runs the job: this was no run.
+    pub(crate) fn stood_by(&self, job: &str, by: String) {
+        self.update(job, |status| {
+            status.running = false;
+            status.held_by = Some(by);
+            status.lag = Lag::default();
         });
     }
 
@@ -132,6 +157,7 @@ impl EngineStatus {
 impl JobStatus {
     fn ended(&mut self, elapsed: Duration) {
         self.running = false;
+        self.held_by = None;
         self.runs += 1;
         self.last_duration_ms = Some(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
     }

@@ -139,7 +139,10 @@ impl From<ticklake_sql::Error> for Error {
             ticklake_sql::ErrorKind::NotFound => Error::NotFound(chain(&error)),
             ticklake_sql::ErrorKind::Invalid => Error::Config(chain(&error)),
             ticklake_sql::ErrorKind::Internal => Error::Internal(chain(&error)),
-            ticklake_sql::ErrorKind::Retry | ticklake_sql::ErrorKind::Data => Error::Store(chain(&error)),
+            // The server never writes, so no lease of its own is ever lost.
+            ticklake_sql::ErrorKind::Retry | ticklake_sql::ErrorKind::Data | ticklake_sql::ErrorKind::Lease => {
+                Error::Store(chain(&error))
+            }
         }
     }
 }

@@ -18,16 +18,21 @@ pub async fn checkpoint(table: &Table, keep_from: Option<u64>) -> Result<()> {
 
 /// As [`checkpoint`], where `delta.checkpointInterval` commits have been made since the last one; the version of the new checkpoint.
 pub async fn checkpoint_when_due(table: &Table, keep_from: Option<u64>) -> Result<Option<u64>> {
+    match checkpoint_is_due(table).await? {
+        Some(_) => checkpoint_newest(table, keep_from).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The newest version, where `delta.checkpointInterval` commits have been made since the last checkpoint.
+pub async fn checkpoint_is_due(table: &Table) -> Result<Option<u64>> {
     let interval = table
         .spec()
         .property_u64("delta.checkpointInterval")
         .unwrap_or(DEFAULT_INTERVAL);
     let last = checkpoint_hint(table.log_store()).await?.map(|(version, _)| version);
     let newest = table.latest_version(last).await?;
-    if newest < last.unwrap_or(0) + interval {
-        return Ok(None);
-    }
-    checkpoint_newest(table, keep_from).await.map(Some)
+    Ok((newest >= last.unwrap_or(0) + interval).then_some(newest))
 }
 
 /// Runs [`checkpoint_when_due`] as this process commits, until `shutdown`. A failure is logged and tried again at the next commit.

@@ -1,6 +1,7 @@
 //! Commits: one conditional put of a log entry that carries its own progress as `txn` actions.
 //!
-//! Two commits that share an app id exclude each other; a writer that finds such a commit in its way stops and re-reads positions.
+//! Two commits that share an app id exclude each other; a writer that finds such a commit in its way stops and re-reads positions. A lease's token
+//! is the exception: all commits of its holder carry it, and only a greater one is in the way.
 
 use std::collections::{HashMap, HashSet};
 
@@ -110,8 +111,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Puts `commit` after the newest version. Refuses txns that go backwards. An `Err` of kind Retry means the outcome is unknown: `refresh` and compare positions.
+    /// Puts `commit` after the newest version. Refuses txns that go backwards, and `ErrorKind::Lease` where the table's lease has gone to another. An `Err` of kind Retry means the outcome is unknown: `refresh` and compare positions.
     pub async fn commit(&mut self, commit: Commit) -> Result<Outcome> {
+        self.check_lease()?;
         if let Some(conflict) = self.conflict_since_planned(&commit).await? {
             return Ok(conflict);
         }
@@ -128,6 +130,7 @@ impl Committer {
         let bytes = self.encode(&commit, id)?;
         let mut losses = 0;
         loop {
+            self.check_lease()?;
             let version = self.version() + 1;
             let put = CommitOrBytes::LogBytes(bytes.clone());
             match self.table.log_store().write_commit_entry(version, put, id).await {
@@ -236,6 +239,24 @@ impl Committer {
         Ok(())
     }
 
+    /// A holder that was paused until another took over writes nothing, wherever it wakes: the token of its successor stands in the log, or its
+    /// own time is over.
+    fn check_lease(&self) -> Result<()> {
+        let Some(lease) = self.table.lease() else {
+            return Ok(());
+        };
+        let recorded = self.positions().get(lease.app_id()).copied();
+        if lease.is_held() && recorded.is_none_or(|recorded| recorded <= lease.token()) {
+            return Ok(());
+        }
+        Err(Error::LeaseLost {
+            table: self.table.name().clone(),
+            job: lease.job().to_owned(),
+            token: lease.token(),
+            recorded,
+        })
+    }
+
     fn encode(&self, commit: &Commit, id: Uuid) -> Result<Bytes> {
         let now_ms = self.table.clock().now().timestamp_millis();
         let mut info = commit.info.clone();
@@ -252,13 +273,9 @@ impl Committer {
         let internal = |e: serde_json::Error| Error::Internal(format!("encoding a commit failed: {e}"));
         let mut bytes = Vec::new();
         serde_json::to_writer(&mut bytes, &json!({ "commitInfo": info })).map_err(internal)?;
-        let txns = commit.txns.iter().map(|txn| {
-            Action::Txn(Transaction::new_with_last_update(
-                &txn.app_id,
-                txn.version,
-                Some(now_ms),
-            ))
-        });
+        let txn = |app_id: &str, version| Action::Txn(Transaction::new_with_last_update(app_id, version, Some(now_ms)));
+        let lease = self.table.lease().map(|lease| txn(lease.app_id(), lease.token()));
+        let txns = commit.txns.iter().map(|own| txn(&own.app_id, own.version)).chain(lease);
         let removes = commit.removes.iter().cloned().map(Action::Remove);
         let adds = commit.adds.iter().cloned().map(Action::Add);
         for action in txns.chain(removes).chain(adds) {
@@ -274,6 +291,9 @@ impl Committer {
         self.seen_at = self.table.clock().now();
         for Txn { app_id, version } in &commit.txns {
             self.state.positions.insert(app_id.clone(), *version);
+        }
+        if let Some(lease) = self.table.lease() {
+            self.state.positions.insert(lease.app_id().to_owned(), lease.token());
         }
         self.table.note_commit(version);
         Outcome::Committed { version }

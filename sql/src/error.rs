@@ -15,6 +15,8 @@ pub enum ErrorKind {
     /// What is stored contradicts itself or the contract.
     Data,
     Internal,
+    /// Another process does the work now: stop, and leave what comes next to it.
+    Lease,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,17 @@ pub enum Error {
     },
     #[error("table {table}: {message}")]
     Data { table: TableName, message: String },
+    /// Nothing was written.
+    #[error(
+        "job {job} has lost its lease (token {token}) and writes no more to table {table}: another process has taken it over, or the store did not let it be renewed in time"
+    )]
+    LeaseLost {
+        table: TableName,
+        job: String,
+        token: i64,
+        /// The token that the table's log has.
+        recorded: Option<i64>,
+    },
     #[error("{0}")]
     Internal(String),
 }
@@ -71,6 +84,7 @@ impl Error {
             Error::TableNotFound { .. } => ErrorKind::NotFound,
             Error::Store { .. } | Error::Delta { .. } => ErrorKind::Retry,
             Error::Parquet { .. } | Error::Data { .. } => ErrorKind::Data,
+            Error::LeaseLost { .. } => ErrorKind::Lease,
             Error::Internal(_) => ErrorKind::Internal,
         }
     }

@@ -14,7 +14,7 @@ use url::Url;
 use crate::ddl::TableSpec;
 use crate::log_state::LogState;
 use crate::store::Location;
-use crate::{Clock, Error, Result, Table, TableName, create, probe, tables};
+use crate::{Clock, Error, Lease, Requests, Result, Table, TableName, create, probe, tables};
 
 /// The store that holds `uri`, and the path in it: for what lies outside of a lake, such as files to load. `storage` as in [`LakeOptions`].
 pub fn store_at(uri: &str, storage: &BTreeMap<String, String>) -> Result<(Arc<dyn ObjectStore>, Path)> {
@@ -59,7 +59,7 @@ impl std::fmt::Debug for LakeOptions {
 
 /// Cheap to clone; clones share the store and the commit wake-ups of this process.
 #[derive(Debug, Clone)]
-pub struct Lake(Arc<Shared>);
+pub struct Lake(Arc<Shared>, Option<Lease>);
 
 #[derive(Debug)]
 struct Shared {
@@ -93,6 +93,7 @@ impl Lake {
                 url: parsed,
                 root,
                 local,
+                requests: None,
             },
             options,
             clock,
@@ -104,7 +105,7 @@ impl Lake {
             Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("lake address {uri}: {e}")))?;
         let store = Arc::new(PrefixStore::new(location.root.clone(), prefix.clone()));
         let committed = Mutex::default();
-        Ok(Self(Arc::new(Shared {
+        let shared = Shared {
             uri: uri.to_owned(),
             location,
             store,
@@ -112,7 +113,22 @@ impl Lake {
             options,
             clock,
             committed,
-        })))
+        };
+        Ok(Self(Arc::new(shared), None))
+    }
+
+    /// The same lake, every commit to whose tables carries the lease's token and is refused once a later holder's is in the log.
+    pub fn under(&self, lease: Lease) -> Self {
+        Self(self.0.clone(), Some(lease))
+    }
+
+    pub fn lease(&self) -> Option<&Lease> {
+        self.1.as_ref()
+    }
+
+    /// Requests to the store by this process, where it opened the store itself.
+    pub fn requests(&self) -> Option<&Arc<Requests>> {
+        self.0.location.requests.as_ref()
     }
 
     pub fn uri(&self) -> &str {

@@ -1,7 +1,7 @@
 //! The contract between the crates: table definitions as SQL text, and the one way to open, write and commit a Delta table.
 //!
 //! Reading order: `ddl` and `tables` say what a table is, `lake` and `table` open it, `data_file` writes rows,
-//! `commit` makes them visible, `log` reads what others committed, `offset_ranges` says which records a file of bronze holds. No program logic: what to write is the callers' business.
+//! `commit` makes them visible, `lease` lets one process of several do so, `log` reads what others committed, `offset_ranges` says which records a file of bronze holds. No program logic: what to write is the callers' business.
 
 pub mod checks;
 pub mod ddl;
@@ -17,12 +17,14 @@ pub mod lake;
 mod local_disk;
 mod log_state;
 mod probe;
+mod requests;
 mod statistics;
 mod store;
 pub mod table;
 
 pub mod commit;
 pub mod data_file;
+pub mod lease;
 pub mod log;
 pub mod offset_ranges;
 
@@ -34,6 +36,8 @@ pub mod failpoint;
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};
 pub use lake::{Durability, Lake, LakeOptions};
+pub use lease::Lease;
+pub use requests::{RequestKind, Requests};
 pub use table::Table;
 pub use tables::TableName;
 

@@ -2,7 +2,7 @@
 
 use deltalake::kernel::{Action, Add, CommitInfo, Remove};
 
-pub use crate::checkpoint::{checkpoint, checkpoint_when_due, keep_checkpointed};
+pub use crate::checkpoint::{checkpoint, checkpoint_is_due, checkpoint_when_due, keep_checkpointed};
 use crate::commit::Txn;
 use crate::log_state::{checkpoint_hint, read_actions};
 use crate::{Error, Result, Table};

@@ -12,6 +12,7 @@ use object_store::{ObjectStore, RetryConfig};
 use url::Url;
 
 use crate::local_disk::LocalDisk;
+use crate::requests::{Counted, Requests};
 use crate::{Durability, Error, Result};
 
 /// One request is retried this long by the store's client; longer outages are the callers' loops to sit out.
@@ -26,9 +27,22 @@ pub(crate) struct Location {
     pub root: Arc<dyn ObjectStore>,
     /// One put of any size is as good as a multipart upload.
     pub local: bool,
+    /// What is asked of `root`; None: of a store that the caller opened.
+    pub requests: Option<Arc<Requests>>,
 }
 
 impl Location {
+    /// Every request to `store` is counted from here on.
+    fn counted(url: Url, store: impl ObjectStore, local: bool) -> Self {
+        let requests = Arc::new(Requests::default());
+        Self {
+            url,
+            root: Arc::new(Counted::new(store, requests.clone(), local)),
+            local,
+            requests: Some(requests),
+        }
+    }
+
     pub fn open(uri: &str, storage: &BTreeMap<String, String>, durability: Durability) -> Result<Self> {
         match uri.split_once("://") {
             Some(("s3" | "s3a", _)) => s3(uri, storage),
@@ -60,11 +74,7 @@ fn folder_at(folder: &std::path::Path, durability: Durability) -> Result<Locatio
         return Err(invalid("is a file: name a folder".into()));
     }
     let url = Url::from_directory_path(&absolute).map_err(|()| invalid("is no absolute path".into()))?;
-    Ok(Location {
-        url,
-        root: Arc::new(LocalDisk::new(durability)),
-        local: true,
-    })
+    Ok(Location::counted(url, LocalDisk::new(durability), true))
 }
 
 fn s3(uri: &str, storage: &BTreeMap<String, String>) -> Result<Location> {
@@ -104,11 +114,7 @@ fn s3(uri: &str, storage: &BTreeMap<String, String>) -> Result<Location> {
     let store = builder
         .build()
         .map_err(|e| invalid(format!("the storage options do not fit: {e}")))?;
-    Ok(Location {
-        url,
-        root: Arc::new(store),
-        local: false,
-    })
+    Ok(Location::counted(url, store, false))
 }
 
 #[cfg(test)]

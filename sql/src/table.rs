@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::ddl::TableSpec;
 use crate::log_state::{LogState, checkpoint_hint, delta_error, exists};
-use crate::{Clock, Error, Lake, Result, TableName};
+use crate::{Clock, Error, Lake, Lease, Result, TableName};
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,6 +43,10 @@ impl Table {
     }
     pub fn log_store(&self) -> &LogStoreRef {
         &self.log_store
+    }
+    /// What every commit of this table stands under.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lake.lease()
     }
     pub(crate) fn clock(&self) -> &Clock {
         self.lake.clock()

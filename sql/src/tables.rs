@@ -13,6 +13,7 @@ const SILVER_QUARANTINE: &str = include_str!("../tables/silver_quarantine.sql");
 const GOLD_OHLCV: &str = include_str!("../tables/gold_ohlcv.sql");
 const GOLD_OHLCV_REVISIONS: &str = include_str!("../tables/gold_ohlcv_revisions.sql");
 const SYSTEM_CHECKS: &str = include_str!("../tables/system_checks.sql");
+const SYSTEM_JOBS: &str = include_str!("../tables/system_jobs.sql");
 const SYSTEM_PARITY: &str = include_str!("../tables/system_parity.sql");
 
 /// Stands between a table's name and the id of a rebuild.
@@ -40,6 +41,9 @@ impl TableName {
     }
     pub fn system_checks() -> Self {
         Self::new("system", "checks")
+    }
+    pub fn system_jobs() -> Self {
+        Self::new("system", "jobs")
     }
     pub fn system_parity() -> Self {
         Self::new("system", "parity")
@@ -119,8 +123,12 @@ pub fn fixed() -> [TableName; 5] {
 }
 
 /// The tables that runs of the program write about themselves.
-pub fn system() -> [TableName; 2] {
-    [TableName::system_checks(), TableName::system_parity()]
+pub fn system() -> [TableName; 3] {
+    [
+        TableName::system_checks(),
+        TableName::system_jobs(),
+        TableName::system_parity(),
+    ]
 }
 
 /// The definition of a table, from the text under `sql/tables/`.
@@ -137,11 +145,12 @@ pub fn spec(name: &TableName) -> Result<Arc<TableSpec>> {
         ("silver", "quarantine") => SILVER_QUARANTINE,
         ("gold", "ohlcv_revisions") => GOLD_OHLCV_REVISIONS,
         ("system", "checks") => SYSTEM_CHECKS,
+        ("system", "jobs") => SYSTEM_JOBS,
         ("system", "parity") => SYSTEM_PARITY,
         _ if name.ohlcv_interval().is_some() => GOLD_OHLCV,
         _ => {
             return Err(Error::Invalid(format!(
-                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_revisions, gold.ohlcv_<interval>, e.g. gold.ohlcv_1m, system.checks and system.parity"
+                "table {name} is unknown: the tables are bronze.trades, bronze.dead_letters, silver.trades, silver.quarantine, gold.ohlcv_revisions, gold.ohlcv_<interval>, e.g. gold.ohlcv_1m, system.checks, system.jobs and system.parity"
             )));
         }
     };

@@ -15,6 +15,7 @@ const OPEN_TABLES: &[&str] = &[
     "lake.partition_columns",
     "jobs.prices",
     "jobs.sessions",
+    "jobs.timeouts",
     "retention.tables",
 ];
 

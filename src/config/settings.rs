@@ -23,6 +23,7 @@ pub struct Settings {
     pub optimize: OptimizeSettings,
     pub vacuum: VacuumSettings,
     pub retention: RetentionSettings,
+    pub parity: ParitySettings,
     pub serve: ServeSettings,
     pub query: QuerySettings,
     pub up: UpSettings,
@@ -132,8 +133,19 @@ pub struct JobSettings {
     pub retention: String,
     /// The statements of `sql/checks/`; empty: the job does not run.
     pub checks: String,
+    /// Our bars against the candles that `[parity]` names; empty: the job does not run.
+    pub parity: String,
     /// A due time is put off by a random part of this: many processes on one lake then do not start at once.
     pub jitter: Span,
+    /// Job -> time after which a run is stopped and started afresh: `gold-1m = "10m"`. An hour, twelve for optimize, vacuum and retention.
+    pub timeouts: BTreeMap<String, String>,
+    /// A run that failed with what may pass is tried again after this, then after twice as long, and so on up to the second.
+    pub retry_delay: Span,
+    pub retry_delay_max: Span,
+    /// A process that is not heard of for so long loses its jobs to another that runs on the same lake.
+    pub lease: Span,
+    /// How long `system.jobs` keeps what the jobs did.
+    pub history: Span,
     /// Bars to keep: `gold.ohlcv_<interval>`, with s, m, h or d, any that divides a day.
     pub intervals: Vec<String>,
     /// Earlier states of bars that `gold.ohlcv_revisions` keeps: `closed` (corrections of closed bars), `all` or `none`.
@@ -182,6 +194,30 @@ pub struct RetentionSettings {
     pub bars: Span,
     /// Table -> time, over the two above: `"silver.trades" = "365d"`. Silver keeps its rows for ever where it is not named.
     pub tables: BTreeMap<String, String>,
+}
+
+/// What the job `parity` compares. Counts where `jobs.parity` is set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParitySettings {
+    /// `[[parity.candles]]`, one a series.
+    pub candles: Vec<CandlesSettings>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CandlesSettings {
+    /// A file or an http(s) address, read again at each run.
+    pub source: String,
+    pub venue: String,
+    pub symbol: String,
+    /// Width of the candles, as in the gold table's name.
+    #[serde(default = "one_minute")]
+    pub interval: String,
+}
+
+fn one_minute() -> String {
+    "1m".to_owned()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -367,7 +403,13 @@ impl Default for JobSettings {
             vacuum: AUTO.to_owned(),
             retention: String::new(),
             checks: "1d".to_owned(),
+            parity: String::new(),
             jitter: Span::millis(0),
+            timeouts: BTreeMap::new(),
+            retry_delay: Span::millis(200),
+            retry_delay_max: Span::seconds(30),
+            lease: Span::seconds(30),
+            history: Span::seconds(30 * DAY_S),
             intervals: vec!["1m".to_owned(), "5m".to_owned()],
             revisions: RevisionsSetting::Closed,
             allowed_lateness: Span::millis(0),

@@ -10,7 +10,9 @@ mod screen;
 
 mod tables;
 
+pub use heartbeats::gather as heartbeats;
 pub use kafka::brokers;
+pub use screen::span;
 use serde_json::json;
 use ticklake_sql::Lake;
 

@@ -112,6 +112,10 @@ fn write_role(out: &mut String, now_us: i64, role: &Value) -> std::fmt::Result {
         "\n{name} ({instance}): {state}, heard of {} ago",
         span(now_us - at)
     )?;
+    let requests = figures(now_us, &role["requests"]["last_hour"], "");
+    if !requests.is_empty() {
+        writeln!(out, "  requests  {requests} in the last hour")?;
+    }
     for (stage, value) in role["stages"].as_object().into_iter().flatten() {
         writeln!(out, "  {stage:<9} {}", figures(now_us, value, ""))?;
         for (job, value) in value["jobs"].as_object().into_iter().flatten() {
@@ -173,7 +177,7 @@ fn is_time(number: i64) -> bool {
     (946_684_800_000_000..4_102_444_800_000_000).contains(&number)
 }
 
-fn span(us: i64) -> String {
+pub fn span(us: i64) -> String {
     let seconds = us.max(0) as f64 / 1e6;
     match seconds {
         s if s < 1.0 => format!("{:.0} ms", s * 1e3),

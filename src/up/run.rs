@@ -32,6 +32,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     options::produce(&settings)?;
     let server_options = options::server(&settings)?;
     let jobs = jobs::all(&settings, maintenance::in_up(&settings))?;
+    let schedule_options = jobs::schedule_options(&settings);
     let signal = shutdown::on_signal()?;
 
     let dir = DataDir::open(&settings.up.data_dir)?;
@@ -87,7 +88,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let jobs = stage("jobs").start({
         let (lake, status) = (lake.clone(), engine_status.clone());
         move |stop| {
-            let run = schedule::run(lake.clone(), jobs.clone(), status.clone(), stop);
+            let run = schedule::run(lake.clone(), jobs.clone(), schedule_options, status.clone(), stop);
             async move { Ok(run.await?) }
         }
     });

@@ -20,6 +20,7 @@ mod parity;
 mod process;
 mod replay;
 mod roles;
+mod schedules;
 #[cfg(feature = "services")]
 mod service;
 mod set_aside;

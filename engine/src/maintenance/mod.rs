@@ -5,7 +5,7 @@
 //! the files of a table, `entries` reads its log, `replace` commits beside other writers; `optimize`, `vacuum` and `retention` are the jobs.
 
 mod active;
-mod entries;
+pub(crate) mod entries;
 pub(crate) mod lineage;
 pub(crate) mod low_water;
 mod replace;

@@ -15,8 +15,9 @@ impl Checkpoint {
         Self { lake }
     }
 
-    /// Every table where `delta.checkpointInterval` commits were made since the last checkpoint.
-    pub async fn run(&mut self) -> Result<()> {
+    /// Every table where `delta.checkpointInterval` commits were made since the last checkpoint; how many those were.
+    pub async fn run(&mut self) -> Result<u64> {
+        let mut written = 0;
         let tables = self.lake.tables().await.step("list the tables of the lake")?;
         for table in &tables {
             let keep_from = first_unread(table, &tables).await?;
@@ -24,9 +25,10 @@ impl Checkpoint {
                 .await
                 .step("write a checkpoint")?
             {
+                written += 1;
                 tracing::info!(table = %table.name(), version, keep_from, "checkpoint written");
             }
         }
-        Ok(())
+        Ok(written)
     }
 }

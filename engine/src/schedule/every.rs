@@ -1,5 +1,6 @@
 //! When a job is due: an interval such as `5s`, or a cron expression in a time zone.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -107,6 +108,17 @@ impl Every {
     }
 }
 
+/// As it may be written in the configuration.
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interval(interval) => write!(f, "{}", humantime::format_duration(*interval)),
+            Self::Cron { cron, zone: Tz::UTC } => write!(f, "{cron}"),
+            Self::Cron { cron, zone } => write!(f, "TZ={zone} {cron}"),
+        }
+    }
+}
+
 impl FromStr for Every {
     type Err = Error;
 
@@ -154,6 +166,13 @@ mod tests {
             "2026-03-28T12:00:00Z",
             "2026-03-29T01:00:00Z",
         );
+    }
+
+    #[test]
+    fn a_schedule_is_shown_as_it_may_be_written() {
+        for text in ["5s", "1m 30s", "*/5 * * * *", "TZ=America/New_York 0 17 * * *"] {
+            assert_eq!(Every::parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -1,23 +1,18 @@
 //! What the schedule can run, and its settings.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use rand::Rng;
 use ticklake_sql::{Lake, Table, TableName};
-use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::Checkpoint;
+use super::compare::Compare;
 use super::every::Every;
 use super::maintain::Maintain;
-use super::runner::{Runner, Work};
+use crate::Result;
 use crate::error::Step;
-use crate::gold::{Gold, GoldOptions};
-use crate::silver::{Silver, SilverOptions};
+use crate::gold::GoldOptions;
+use crate::silver::SilverOptions;
 use crate::status::CHECKS;
-use crate::verify::{self, VerifyOptions};
-use crate::{EngineStatus, RefreshReport, Result};
+use crate::verify::VerifyOptions;
 
 /// The first optimize of a lake that never had one takes its time.
 const MAINTENANCE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
@@ -34,6 +29,24 @@ pub enum Job {
     Maintain(Maintain),
     /// Run the statements of `sql/checks/` and keep what they find in system.checks.
     Checks(VerifyOptions),
+    /// Hold bars against venues' own candles and keep what differs in system.parity.
+    Parity(Vec<Compare>),
+}
+
+/// Waits before a run that failed with what may pass is tried again: the first, then each twice as long, up to the longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(30),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +61,7 @@ pub struct JobOptions {
     pub jitter: Duration,
     /// A run that takes longer is stopped and started afresh.
     pub timeout: Duration,
+    pub retry: Retry,
 }
 
 impl JobOptions {
@@ -79,6 +93,10 @@ impl JobOptions {
         Self::new(CHECKS.into(), Job::Checks(options), every)
     }
 
+    pub fn parity(compares: Vec<Compare>, every: Every) -> Self {
+        Self::new("parity".into(), Job::Parity(compares), every)
+    }
+
     fn new(name: String, job: Job, every: Every) -> Self {
         Self {
             name,
@@ -87,117 +105,37 @@ impl JobOptions {
             wake_on_commit: true,
             jitter: Duration::ZERO,
             timeout: Duration::from_secs(60 * 60),
+            retry: Retry::default(),
         }
     }
 }
 
 impl Job {
-    fn input(&self) -> Option<TableName> {
+    pub(super) fn input(&self) -> Option<TableName> {
         match self {
             Self::Silver(_) => Some(TableName::bronze_trades()),
             Self::Gold(_) => Some(TableName::silver_trades()),
-            Self::Checkpoint | Self::Maintain(_) | Self::Checks(_) => None,
+            Self::Checkpoint | Self::Maintain(_) | Self::Checks(_) | Self::Parity(_) => None,
         }
     }
-}
 
-/// Runs one job until `shutdown`.
-pub(super) async fn keep_running(
-    lake: Lake,
-    options: JobOptions,
-    status: Arc<EngineStatus>,
-    shutdown: CancellationToken,
-) {
-    let jitter_ms = u64::try_from(options.jitter.as_millis()).unwrap_or(u64::MAX);
-    let mut runner = Runner {
-        name: options.name,
-        every: options.every,
-        jitter: Box::new(move || Duration::from_millis(rand::rng().random_range(0..=jitter_ms))),
-        timeout: options.timeout,
-        clock: lake.clock().clone(),
-        status: status.clone(),
-        shutdown,
-    };
-    let mut body = Body {
-        input: None,
-        open: None,
-        job: options.job,
-        status,
-        lake,
-        wake_on_commit: options.wake_on_commit,
-        read_to: None,
-    };
-    runner.run(&mut body).await;
-}
-
-/// A job with what it keeps open between runs. Dropped after a failure, so that the next run starts from what the tables say.
-struct Body {
-    lake: Lake,
-    job: Job,
-    status: Arc<EngineStatus>,
-    wake_on_commit: bool,
-    input: Option<Table>,
-    open: Option<Open>,
-    read_to: Option<u64>,
-}
-
-enum Open {
-    Silver(Box<Silver>),
-    Gold(Box<Gold>),
-    Checkpoint(Checkpoint),
-    Maintain(Maintain),
-    Checks(VerifyOptions),
-}
-
-#[async_trait]
-impl Work for Body {
-    async fn run(&mut self) -> Result<Option<RefreshReport>> {
-        if self.input.is_none()
-            && let Some(input) = self.job.input()
-        {
-            self.input = Some(self.lake.create_table(&input).await.step("open the input of a job")?);
+    /// The tables that the job commits to, made where they are missing: a holder that is shut out must not make them.
+    pub(super) async fn targets(&self, lake: &Lake) -> Result<Vec<Table>> {
+        let named = match self {
+            Self::Silver(_) => vec![TableName::silver_quarantine(), TableName::silver_trades()],
+            Self::Gold(options) => vec![
+                TableName::gold_ohlcv_revisions(),
+                TableName::gold_ohlcv(&options.interval),
+            ],
+            Self::Checkpoint => Vec::new(),
+            Self::Maintain(_) => return lake.tables().await.step("list the tables of the lake"),
+            Self::Checks(_) => vec![TableName::system_checks()],
+            Self::Parity(_) => vec![TableName::system_parity()],
+        };
+        let mut tables = Vec::new();
+        for name in named {
+            tables.push(lake.create_table(&name).await.step("open a table of a job")?);
         }
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => match &self.job {
-                Job::Silver(options) => Open::Silver(Box::new(Silver::open(self.lake.clone(), options.clone()).await?)),
-                Job::Gold(options) => Open::Gold(Box::new(Gold::open(self.lake.clone(), options.clone()).await?)),
-                Job::Checkpoint => Open::Checkpoint(Checkpoint::new(self.lake.clone())),
-                Job::Maintain(maintain) => Open::Maintain(maintain.clone()),
-                Job::Checks(options) => Open::Checks(options.clone()),
-            },
-        };
-        let report = match &mut open {
-            Open::Silver(silver) => Some(silver.refresh().await?),
-            Open::Gold(gold) => Some(gold.refresh().await?),
-            Open::Checkpoint(checkpoint) => {
-                checkpoint.run().await?;
-                None
-            }
-            Open::Maintain(maintain) => {
-                maintain.run(&self.lake).await?;
-                None
-            }
-            Open::Checks(options) => {
-                let results = verify::check_and_record(&self.lake, options).await?;
-                self.status.checked(&results);
-                None
-            }
-        };
-        self.read_to = report.as_ref().and_then(|report| report.input_to).or(self.read_to);
-        self.open = Some(open);
-        Ok(report)
-    }
-
-    fn committed(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
-        self.input
-            .as_ref()
-            .filter(|_| self.wake_on_commit)
-            .map(Table::committed)
-    }
-
-    async fn behind(&self) -> Option<u64> {
-        let newest = self.input.as_ref()?.latest_version(self.read_to).await.ok()?;
-        Some(newest - self.read_to.map_or(0, |read_to| read_to.min(newest)))
+        Ok(tables)
     }
 }

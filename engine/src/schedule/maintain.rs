@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ticklake_sql::{Lake, Table, TableName};
+use ticklake_sql::{ErrorKind, Lake, Table, TableName};
 
+use super::outcome::Ran;
 use crate::error::Step;
 use crate::maintenance::{OptimizeOptions, RetentionOptions, VacuumOptions, optimize, retain, vacuum};
 use crate::status::chain;
@@ -21,32 +22,37 @@ pub enum Maintain {
 }
 
 impl Maintain {
-    pub(super) async fn run(&self, lake: &Lake) -> Result<()> {
+    pub(super) async fn run(&self, lake: &Lake) -> Result<Ran> {
         let tables = lake.tables().await.step("list the tables of the lake")?;
         let mut first_error: Option<Error> = None;
+        let mut ran = Ran::default();
         for table in &tables {
-            if let Err(error) = self.one(table, &tables).await {
+            if let Err(error) = self.one(table, &tables, &mut ran).await {
+                // Another process does it now.
+                if error.kind() == ErrorKind::Lease {
+                    return Err(error);
+                }
                 tracing::warn!(table = %table.name(), error = chain(&error), "maintenance of a table failed, going on with the others");
                 first_error.get_or_insert(error);
             }
         }
-        first_error.map_or(Ok(()), Err)
+        first_error.map_or(Ok(ran), Err)
     }
 
-    async fn one(&self, table: &Table, tables: &[Table]) -> Result<()> {
+    async fn one(&self, table: &Table, tables: &[Table], ran: &mut Ran) -> Result<()> {
         match self {
-            Self::Optimize(options) => optimize(table, options).await.map(drop),
-            Self::Vacuum(options) => vacuum(table, tables, options).await.map(drop),
-            Self::Retention(keep) => match keep.get(table.name()) {
-                Some(keep) => {
+            Self::Optimize(options) => ran.optimized(&optimize(table, options).await?),
+            Self::Vacuum(options) => ran.vacuumed(&vacuum(table, tables, options).await?),
+            Self::Retention(keep) => {
+                if let Some(keep) = keep.get(table.name()) {
                     let options = RetentionOptions {
                         keep: *keep,
                         dry_run: false,
                     };
-                    retain(table, tables, options).await.map(drop)
+                    ran.retained(&retain(table, tables, options).await?);
                 }
-                None => Ok(()),
-            },
+            }
         }
+        Ok(())
     }
 }

@@ -17,8 +17,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::every::Every;
+use super::history::History;
+use super::job::Retry;
+use super::outcome::{Outcome, Ran};
 use crate::status::{Lag, chain};
-use crate::{EngineStatus, Error, RefreshReport, Result};
+use crate::{EngineStatus, Error, Result};
 
 /// A run that is under way at shutdown may take this long to end; what it has not committed is done again later.
 const GRACE: Duration = Duration::from_secs(5);
@@ -26,13 +29,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Longest sleep: the wall clock may jump while this process sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
-
 /// What a job does. State that a failed run leaves behind is its own business: the next run must not trust it.
 #[async_trait]
 pub(super) trait Work: Send {
-    async fn run(&mut self) -> Result<Option<RefreshReport>>;
+    async fn run(&mut self) -> Result<Outcome>;
     /// Newest version of the input committed by this process, where commits wake the job.
     fn committed(&self) -> Option<watch::Receiver<u64>>;
     /// Input versions not read yet, where that can be told.
@@ -44,18 +44,21 @@ pub(super) struct Runner {
     pub every: Every,
     pub jitter: Box<dyn Fn() -> Duration + Send + Sync>,
     pub timeout: Duration,
+    pub retry: Retry,
     pub clock: Clock,
     pub status: Arc<EngineStatus>,
+    pub history: Arc<History>,
     pub shutdown: CancellationToken,
 }
 
 impl Runner {
     pub async fn run(&mut self, work: &mut impl Work) {
         let backoff = ExponentialBuilder::default()
-            .with_min_delay(FIRST_DELAY)
-            .with_max_delay(LONGEST_DELAY)
+            .with_min_delay(self.retry.first)
+            .with_max_delay(self.retry.longest)
             .without_max_times()
             .with_jitter();
+        self.status.known(&self.name, self.every.to_string());
         let mut delays = backoff.build();
         let mut due = self.clock.now();
         let mut woken_by: Option<watch::Receiver<u64>> = None;
@@ -78,17 +81,27 @@ impl Runner {
             let (now, elapsed) = (self.clock.now(), started.elapsed());
             let regular = self.every.after(started_at).unwrap_or(now + TimeDelta::minutes(1));
             match outcome {
-                Ok(report) => {
+                Ok(Outcome::StoodBy { by, again }) => {
+                    delays = backoff.build();
+                    behind_since = None;
+                    woken_by = None;
+                    due = now + TimeDelta::from_std(again).unwrap_or_default();
+                    self.status.stood_by(&self.name, by);
+                    self.status.scheduled(&self.name, due.timestamp_micros(), 0);
+                    continue;
+                }
+                Ok(Outcome::Ran(ran)) => {
+                    self.note(started_at, now, elapsed, Ok(&ran));
                     delays = backoff.build();
                     behind_since = None;
                     due = regular + TimeDelta::from_std((self.jitter)()).unwrap_or_default();
                     woken_by = woken_by.or_else(|| work.committed());
-                    self.status
-                        .succeeded(&self.name, now.timestamp_micros(), elapsed, report.as_ref());
+                    self.status.succeeded(&self.name, now.timestamp_micros(), elapsed, &ran);
                     self.status.lags(&self.name, Lag::default());
                 }
                 Err(error) => {
-                    let delay = TimeDelta::from_std(delays.next().unwrap_or(LONGEST_DELAY)).unwrap_or_default();
+                    self.note(started_at, now, elapsed, Err(&error));
+                    let delay = TimeDelta::from_std(delays.next().unwrap_or(self.retry.longest)).unwrap_or_default();
                     let again = error.kind() == ErrorKind::Retry;
                     due = if again { now + delay } else { regular.max(now + delay) };
                     woken_by = None;
@@ -109,6 +122,11 @@ impl Runner {
             }
             self.status.scheduled(&self.name, due.timestamp_micros(), missed);
         }
+    }
+
+    fn note(&self, started: DateTime<Utc>, ended: DateTime<Utc>, elapsed: Duration, outcome: Result<&Ran, &Error>) {
+        let (started_us, ended_us) = (started.timestamp_micros(), ended.timestamp_micros());
+        self.history.note(&self.name, started_us, ended_us, elapsed, outcome);
     }
 
     /// Until `due` or a commit to the input. False: shutdown.
@@ -148,7 +166,7 @@ impl Runner {
     }
 
     /// One run inside its limits; a panic is an error like any other. `None`: shutdown cut it off.
-    async fn attempt(&self, work: &mut impl Work) -> Option<Result<Option<RefreshReport>>> {
+    async fn attempt(&self, work: &mut impl Work) -> Option<Result<Outcome>> {
         let cut_off = async {
             self.shutdown.cancelled().await;
             tokio::time::sleep(GRACE).await;
@@ -185,23 +203,29 @@ mod tests {
         Hang,
         Panic,
         Take(Duration),
+        StandBy,
     }
 
     #[async_trait]
     impl Work for Scripted {
-        async fn run(&mut self) -> Result<Option<RefreshReport>> {
+        async fn run(&mut self) -> Result<Outcome> {
             assert_eq!(self.running.fetch_add(1, Ordering::SeqCst), 0, "two runs at once");
             let step = (self.script)(self.runs.fetch_add(1, Ordering::SeqCst));
             let ended = Arc::clone(&self.running);
             let _ended = Ended(ended);
+            let ran = || Ok(Outcome::Ran(Box::default()));
             match step {
-                Step::Succeed => Ok(None),
+                Step::Succeed => ran(),
                 Step::Fail(error) => Err(error),
                 Step::Hang => std::future::pending().await,
                 Step::Panic => panic!("scripted"),
+                Step::StandBy => Ok(Outcome::StoodBy {
+                    by: "another".into(),
+                    again: Duration::from_secs(2),
+                }),
                 Step::Take(time) => {
                     tokio::time::sleep(time).await;
-                    Ok(None)
+                    ran()
                 }
             }
         }
@@ -259,6 +283,8 @@ mod tests {
             every: Every::parse(every).unwrap(),
             jitter: Box::new(|| Duration::ZERO),
             timeout,
+            retry: Retry::default(),
+            history: Arc::new(History::new("test".into())),
             clock: Clock::from_fn(move || clock(begin.elapsed())),
             status: status.clone(),
             shutdown: shutdown.clone(),
@@ -354,6 +380,20 @@ mod tests {
             (&job["last_error"]["kind"], &job["lag"]["versions"]),
             (&"invalid".into(), &3.into())
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_another_process_runs_is_looked_at_again_and_is_no_run() {
+        let started = start("1h", LONG, |run| match run {
+            0 | 1 => Step::StandBy,
+            _ => Step::Succeed,
+        });
+        assert_eq!(started.runs_after(Duration::from_millis(2100)).await, 2);
+        let job = &started.status.snapshot()["jobs"]["scripted"];
+        assert_eq!((&job["held_by"], &job["runs"]), (&"another".into(), &0.into()));
+        assert_eq!(started.runs_after(Duration::from_secs(2)).await, 3);
+        let job = &started.status.snapshot()["jobs"]["scripted"];
+        assert_eq!((&job["held_by"], &job["runs"]), (&serde_json::Value::Null, &1.into()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,16 +1,20 @@
-//! The maintenance jobs on a real S3 server: conditional puts, multipart uploads, listings and deletes as a store of its own does them.
+//! The maintenance jobs and the leases on a real S3 server: conditional puts, multipart uploads, listings and deletes as a store of its own does them.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::json::ReaderBuilder;
 use chrono::TimeDelta;
+use ticklake_engine::EngineStatus;
 use ticklake_engine::maintenance::{OptimizeOptions, RetentionOptions, VacuumOptions, optimize, retain, vacuum};
+use ticklake_engine::schedule::{self, Every, JobOptions, ScheduleOptions};
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::data_file::{self, FileOptions};
 use ticklake_sql::{Clock, Lake, LakeOptions, Table, TableName};
+use tokio_util::sync::CancellationToken;
 
 /// Its clock is `ahead` of the store's.
 fn lake(prefix: &str, ahead: TimeDelta) -> Lake {
@@ -175,4 +179,54 @@ async fn retention_takes_out_a_date() {
     let report = retain(&bronze, &tables, options).await.unwrap();
     assert_eq!((report.files, report.rows), (3, 30));
     assert_eq!(held(&bronze).await, (0, 0));
+}
+
+/// One whose clock is a year ahead is judged by the store's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_killed_scheduler_goes_to_another_by_the_store_s_time() {
+    let prefix = prefix("lease");
+    let lake = lake(&prefix, TimeDelta::zero());
+    let bronze = lake.create_table(&TableName::bronze_trades()).await.unwrap();
+    let start = |ahead| {
+        let (status, shutdown) = (Arc::<EngineStatus>::default(), CancellationToken::new());
+        let options = ScheduleOptions {
+            lease: Duration::from_secs(2),
+            ..ScheduleOptions::default()
+        };
+        let every = Every::parse("100ms").unwrap();
+        let jobs = vec![JobOptions::silver(SilverOptions::default(), every)];
+        let running = schedule::run(
+            self::lake(&prefix, ahead),
+            jobs,
+            options,
+            status.clone(),
+            shutdown.clone(),
+        );
+        (tokio::spawn(running), status, shutdown)
+    };
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while !is_so() {
+            assert!(tokio::time::Instant::now() < deadline, "no {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let of = |status: &EngineStatus, key: &str| status.snapshot()["jobs"]["silver"][key].clone();
+    let (killed, first, _) = start(TimeDelta::zero());
+    land(&bronze, 0..1).await;
+    until("rows", &|| of(&first, "rows_out") == 10).await;
+    let (running, next, shutdown) = start(TimeDelta::days(365));
+    until("standby", &|| of(&next, "held_by").is_string()).await;
+    land(&bronze, 1..2).await;
+    until("rows of the one that holds", &|| of(&first, "rows_out") == 20).await;
+    assert_eq!(of(&next, "runs"), 0);
+    killed.abort();
+    land(&bronze, 2..3).await;
+    until("rows of the one that follows", &|| of(&next, "rows_out") == 10).await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    let silver = lake.table(&TableName::silver_trades()).await.unwrap();
+    let (_, positions) = silver.positions().await.unwrap();
+    assert_eq!(positions["lease/silver"], 2);
+    assert_eq!(held(&silver).await.0, 30);
 }

@@ -6,6 +6,7 @@ mod commits;
 mod creation;
 mod faults;
 mod faulty_store;
+mod leases;
 mod round_trip;
 mod rows;
 mod statistics;

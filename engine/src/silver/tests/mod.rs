@@ -395,7 +395,7 @@ async fn rows_are_sorted_in_one_file_a_date() {
 
 #[tokio::test]
 async fn the_schedule_refreshes_as_bronze_is_committed() {
-    use crate::schedule::{self, Every, JobOptions};
+    use crate::schedule::{self, Every, JobOptions, ScheduleOptions};
     let lake = TestLake::new().await;
     let status = std::sync::Arc::new(crate::EngineStatus::default());
     let shutdown = tokio_util::sync::CancellationToken::new();
@@ -405,7 +405,13 @@ async fn the_schedule_refreshes_as_bronze_is_committed() {
         JobOptions::silver(SilverOptions::default(), Every::parse("1h").unwrap()),
         checkpoint,
     ];
-    let running = tokio::spawn(schedule::run(lake.lake.clone(), jobs, status.clone(), shutdown.clone()));
+    let running = tokio::spawn(schedule::run(
+        lake.lake.clone(),
+        jobs,
+        ScheduleOptions::default(),
+        status.clone(),
+        shutdown.clone(),
+    ));
     let wait_for = async |rows: u64| {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while status.snapshot()["jobs"]["silver"]["rows_out"].as_u64().unwrap_or(0) < rows
