@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ticklake_engine::maintenance::{OptimizeOptions, VacuumOptions};
 use ticklake_engine::schedule::{JobOptions, Keep, Maintain};
-use ticklake_sql::{Lake, Table, TableName, tables};
+use ticklake_sql::{History, Lake, Table, TableName, tables};
 
 use crate::config::Settings;
 use crate::config::settings::AUTO;
@@ -19,20 +19,28 @@ const BEYOND_QUERIES: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Copy)]
 pub struct Replaced {
     vacuum_every: &'static str,
-    time_travel: Duration,
+    /// Of tables made here; `None`: as their definitions say.
+    history: Option<History>,
+    /// The log outlives removed files by so much: two runs of vacuum.
+    log_margin: Duration,
 }
 
 /// A lake that many read: an old version can be looked into for days.
 pub const ON_A_SERVER: Replaced = Replaced {
     vacuum_every: "1d",
-    time_travel: Duration::from_secs(5 * 24 * 3600),
+    history: None,
+    log_margin: Duration::from_secs(2 * 24 * 3600),
 };
 
 /// A lake of one's own, on a laptop's disk: each half second brings files to every table and replaces those of the bars' open hour, which
-/// makes gigabytes a day.
+/// makes gigabytes a day, and checkpoints repeat what was removed.
 const OF_UP: Replaced = Replaced {
     vacuum_every: "1h",
-    time_travel: Duration::from_secs(2 * 3600),
+    history: Some(History {
+        removed_files: Duration::from_secs(2 * 3600),
+        log: Duration::from_secs(4 * 3600),
+    }),
+    log_margin: Duration::from_secs(2 * 3600),
 };
 
 /// `up` may also be pointed at a lake that it shares.
@@ -56,7 +64,7 @@ pub fn jobs(settings: &Settings, replaced: Replaced) -> anyhow::Result<Vec<JobOp
             jobs.optimize.as_str(),
             Maintain::Optimize(optimize(settings)),
         ),
-        ("vacuum", vacuum_every, Maintain::Vacuum(vacuum(settings, replaced)?)),
+        ("vacuum", vacuum_every, Maintain::Vacuum(vacuum(settings)?)),
         (
             "retention",
             jobs.retention.as_str(),
@@ -80,17 +88,31 @@ pub fn optimize(settings: &Settings) -> OptimizeOptions {
     }
 }
 
-pub fn vacuum(settings: &Settings, replaced: Replaced) -> anyhow::Result<VacuumOptions> {
-    let time_travel = match settings.vacuum.time_travel.as_str() {
-        AUTO => replaced.time_travel,
-        text => {
-            parse_span(text)
-                .map_err(|why| Usage(format!("vacuum.time_travel: {why}")))?
-                .0
-        }
-    };
+/// What `vacuum.time_travel` says of tables that are still to be made.
+pub fn history(settings: &Settings, replaced: Replaced) -> anyhow::Result<Option<History>> {
+    Ok(match time_travel(settings)? {
+        Some(removed_files) => Some(History {
+            removed_files,
+            log: removed_files.saturating_add(replaced.log_margin),
+        }),
+        None => replaced.history,
+    })
+}
+
+/// `None`: as long as each table keeps removed files, five days at most.
+fn time_travel(settings: &Settings) -> anyhow::Result<Option<Duration>> {
+    match settings.vacuum.time_travel.as_str() {
+        AUTO => Ok(None),
+        text => match parse_span(text) {
+            Ok(span) => Ok(Some(span.0)),
+            Err(why) => Err(Usage(format!("vacuum.time_travel: {why}")).into()),
+        },
+    }
+}
+
+pub fn vacuum(settings: &Settings) -> anyhow::Result<VacuumOptions> {
     Ok(VacuumOptions {
-        time_travel,
+        time_travel: time_travel(settings)?,
         floor: settings.serve.query_timeout.0 + BEYOND_QUERIES,
         full_every: Some(settings.vacuum.full_every.0),
         ..VacuumOptions::default()

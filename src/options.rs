@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::config::keys::nearest;
 use crate::config::settings::{DurabilitySetting, ServeSettings, StorageSettings};
 use crate::exit::{Usage, sentence};
+use crate::maintenance::{self, Replaced};
 use crate::users;
 
 /// Where roles look for a broker when nothing is configured.
@@ -28,6 +29,15 @@ pub fn lake(settings: &Settings, auto_durability: Durability) -> anyhow::Result<
 
 /// A lake at another address with the same settings: a backup.
 pub fn lake_at(uri: &str, settings: &Settings, auto_durability: Durability) -> anyhow::Result<Lake> {
+    open_lake(uri, settings, auto_durability, maintenance::ON_A_SERVER)
+}
+
+/// The lake of `up`, its own or one that it shares.
+pub fn lake_of_up(settings: &Settings, replaced: Replaced) -> anyhow::Result<Lake> {
+    open_lake(&settings.lake_uri(), settings, Durability::Os, replaced)
+}
+
+fn open_lake(uri: &str, settings: &Settings, auto_durability: Durability, replaced: Replaced) -> anyhow::Result<Lake> {
     let durability = match settings.lake.durability {
         DurabilitySetting::Auto => auto_durability,
         DurabilitySetting::Sync => Durability::Sync,
@@ -37,6 +47,7 @@ pub fn lake_at(uri: &str, settings: &Settings, auto_durability: Durability) -> a
         storage: storage(&settings.storage),
         durability,
         partition_columns: partition_columns(&settings.lake.partition_columns)?,
+        history: maintenance::history(settings, replaced)?,
     };
     Ok(Lake::open(uri, options, Clock::system())?)
 }

@@ -16,7 +16,7 @@ pub async fn run(settings: &Settings, args: &VacuumArgs) -> anyhow::Result<()> {
     let options = VacuumOptions {
         full: args.full,
         dry_run: args.dry_run,
-        ..maintenance::vacuum(settings, maintenance::ON_A_SERVER)?
+        ..maintenance::vacuum(settings)?
     };
     let mut first_error = None;
     for table in &tables {

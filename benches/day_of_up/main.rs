@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime};
 use serde_json::json;
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, log};
+use ticklake_sql::{Clock, Durability, History, Lake, LakeOptions, log};
 
 use figures::{quantile, rounded, rss_mb, setting};
 use stages::Stages;
@@ -37,7 +37,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `ingest.commit_age` at its default.
 const COMMIT_AGE: Duration = Duration::from_millis(500);
 const COMMITS_PER_HOUR: u64 = 7_200;
-/// Past every retention of the tables' definitions, 7 days.
+/// Of the tables in the lake of `up`.
+pub const HISTORY: History = History {
+    removed_files: Duration::from_secs(2 * 3_600),
+    log: Duration::from_secs(4 * 3_600),
+};
+/// Past every retention of tables and logs.
 const LATER: Duration = Duration::from_secs(9 * 86_400);
 
 fn main() {
@@ -83,6 +88,7 @@ async fn day(folder: &Path, hours: f64, rate: u64) {
     // As `up` leaves it.
     let options = LakeOptions {
         durability: Durability::Os,
+        history: Some(HISTORY),
         ..LakeOptions::default()
     };
     let lake = Lake::open(folder.to_str().unwrap(), options, time.clock()).unwrap();

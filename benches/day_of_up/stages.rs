@@ -25,7 +25,6 @@ const CHECKPOINT: &str = "1m";
 const OPTIMIZE: &str = "10m";
 /// Where `up` keeps its own lake.
 const VACUUM: &str = "1h";
-const TIME_TRAVEL: Duration = Duration::from_secs(2 * 3_600);
 /// Longest wait for one commit of ingest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -158,14 +157,10 @@ impl Stages {
 /// What `up` runs beside the refreshes.
 fn upkeep() -> Vec<JobOptions> {
     let every = |text| Every::parse(text).unwrap();
-    let vacuum = VacuumOptions {
-        time_travel: TIME_TRAVEL,
-        ..VacuumOptions::default()
-    };
     vec![
         JobOptions::checkpoint(every(CHECKPOINT)),
         JobOptions::maintain(Maintain::Optimize(OptimizeOptions::default()), every(OPTIMIZE)),
-        JobOptions::maintain(Maintain::Vacuum(vacuum), every(VACUUM)),
+        JobOptions::maintain(Maintain::Vacuum(VacuumOptions::default()), every(VACUUM)),
     ]
 }
 

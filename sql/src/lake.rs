@@ -14,7 +14,7 @@ use url::Url;
 use crate::ddl::TableSpec;
 use crate::log_state::LogState;
 use crate::store::Location;
-use crate::{Clock, Error, Lease, Requests, Result, Table, TableName, create, probe, tables};
+use crate::{Clock, Error, History, Lease, Requests, Result, Table, TableName, create, probe, tables};
 
 /// The store that holds `uri`, and the path in it: for what lies outside of a lake, such as files to load. `storage` as in [`LakeOptions`].
 pub fn store_at(uri: &str, storage: &BTreeMap<String, String>) -> Result<(Arc<dyn ObjectStore>, Path)> {
@@ -43,6 +43,8 @@ pub struct LakeOptions {
     pub durability: Durability,
     /// Partition columns of silver.trades and gold.ohlcv_*, applied when a table is created. Empty: those of the definition.
     pub partition_columns: BTreeMap<TableName, Vec<String>>,
+    /// Applied when a table is created; `None`: that of the definition.
+    pub history: Option<History>,
 }
 
 impl std::fmt::Debug for LakeOptions {
@@ -53,6 +55,7 @@ impl std::fmt::Debug for LakeOptions {
             .field("storage", &keys)
             .field("durability", &self.durability)
             .field("partition_columns", &self.partition_columns)
+            .field("history", &self.history)
             .finish()
     }
 }
@@ -274,14 +277,18 @@ impl Lake {
     }
 
     fn spec(&self, name: &TableName) -> Result<Arc<TableSpec>> {
-        let spec = tables::spec(name)?;
+        let mut spec = tables::spec(name)?;
         match self.0.options.partition_columns.get(name) {
             Some(columns) if !columns.is_empty() => {
                 let columns: Vec<_> = columns.iter().map(String::as_str).collect();
-                spec.partitioned_by(&columns).map(Arc::new)
+                spec = Arc::new(spec.partitioned_by(&columns)?);
             }
-            _ => Ok(spec),
+            _ => {}
         }
+        if let Some(history) = self.0.options.history {
+            history.write_to(&mut Arc::make_mut(&mut spec).properties);
+        }
+        Ok(spec)
     }
 
     fn log_store(&self, name: &TableName) -> Result<LogStoreRef> {

@@ -13,6 +13,7 @@ pub mod tables;
 
 mod checkpoint;
 mod create;
+mod history;
 pub mod lake;
 mod local_disk;
 mod log_state;
@@ -35,6 +36,7 @@ pub mod failpoint;
 
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};
+pub use history::History;
 pub use lake::{Durability, Lake, LakeOptions};
 pub use lease::Lease;
 pub use requests::{RequestKind, Requests};

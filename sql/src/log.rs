@@ -4,7 +4,7 @@ use deltalake::kernel::{Action, Add, CommitInfo, Remove};
 
 pub use crate::checkpoint::{checkpoint, checkpoint_is_due, checkpoint_when_due, keep_checkpointed};
 use crate::commit::Txn;
-use crate::log_state::{checkpoint_hint, read_actions};
+use crate::log_state::{LastCheckpoint, checkpoint_hint, read_actions};
 use crate::{Error, Result, Table};
 
 /// Key of commitInfo that tells a commit of ours from every other one, also when the answer to its put was lost.
@@ -64,7 +64,9 @@ pub async fn read(table: &Table, version: u64) -> Result<Option<LogEntry>> {
         return Ok(None);
     }
     match checkpoint_hint(table.log_store()).await? {
-        Some((checkpoint, _)) if checkpoint >= version => Err(Error::Data {
+        Some(LastCheckpoint {
+            version: checkpoint, ..
+        }) if checkpoint >= version => Err(Error::Data {
             table: table.name().clone(),
             message: format!(
                 "version {version} was removed from the log, which goes back to version {checkpoint} at least; rebuild what is derived from it"

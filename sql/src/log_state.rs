@@ -39,10 +39,13 @@ pub(crate) struct LogState {
     writer_version: i64,
 }
 
+/// What `_last_checkpoint` says.
 #[derive(Deserialize)]
-struct LastCheckpoint {
-    version: u64,
-    parts: Option<u64>,
+pub(crate) struct LastCheckpoint {
+    pub version: u64,
+    pub parts: Option<u64>,
+    /// Actions in it.
+    pub size: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -230,7 +233,7 @@ pub(crate) async fn read_actions(
 /// Version and files of the newest whole checkpoint: by the hint, and where that fails by a listing.
 async fn newest_checkpoint(table: &TableName, log_store: &LogStoreRef) -> Result<Option<(u64, Vec<Path>)>> {
     let store = log_store.object_store(None);
-    if let Some((version, parts)) = checkpoint_hint(log_store).await? {
+    if let Some(LastCheckpoint { version, parts, .. }) = checkpoint_hint(log_store).await? {
         let files = checkpoint_files(version, parts);
         let mut whole = true;
         for file in &files {
@@ -261,8 +264,8 @@ async fn newest_checkpoint(table: &TableName, log_store: &LogStoreRef) -> Result
     Ok(newest.map(|version| (version, checkpoint_files(version, None))))
 }
 
-/// Version and parts in `_last_checkpoint`. A damaged hint is none: it is only a hint.
-pub(crate) async fn checkpoint_hint(log_store: &LogStoreRef) -> Result<Option<(u64, Option<u64>)>> {
+/// A damaged hint is none: it is only a hint.
+pub(crate) async fn checkpoint_hint(log_store: &LogStoreRef) -> Result<Option<LastCheckpoint>> {
     let path = Path::from("_delta_log").join("_last_checkpoint");
     let bytes = match log_store.object_store(None).get(&path).await {
         Ok(found) => found
@@ -272,9 +275,7 @@ pub(crate) async fn checkpoint_hint(log_store: &LogStoreRef) -> Result<Option<(u
         Err(object_store::Error::NotFound { .. }) => return Ok(None),
         Err(e) => return Err(store_error("cannot read the checkpoint hint", &path, e)),
     };
-    Ok(serde_json::from_slice::<LastCheckpoint>(&bytes)
-        .ok()
-        .map(|hint| (hint.version, hint.parts)))
+    Ok(serde_json::from_slice(&bytes).ok())
 }
 
 fn checkpoint_files(version: u64, parts: Option<u64>) -> Vec<Path> {

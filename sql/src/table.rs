@@ -82,7 +82,7 @@ impl Table {
             Some(from) => from,
             None => checkpoint_hint(&self.log_store)
                 .await?
-                .map_or(0, |(version, _)| version),
+                .map_or(0, |checkpoint| checkpoint.version),
         };
         // Gallop while entries are there, then halve the span: a log has no holes above a version that exists.
         let (mut newest, mut step) = (from, 1);

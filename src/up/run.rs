@@ -9,7 +9,6 @@ use ticklake_engine::{EngineStatus, schedule};
 use ticklake_flight_server::{Listeners, ServerStatus};
 use ticklake_ingest::bronze::{self, BronzeStatus};
 use ticklake_ingest::produce::{self, ProduceStatus};
-use ticklake_sql::Durability;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +30,8 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     // What is wrong with the settings comes out before anything runs.
     options::produce(&settings)?;
     let server_options = options::server(&settings)?;
-    let jobs = jobs::all(&settings, maintenance::in_up(&settings))?;
+    let replaced = maintenance::in_up(&settings);
+    let jobs = jobs::all(&settings, replaced)?;
     let schedule_options = jobs::schedule_options(&settings);
     let signal = shutdown::on_signal()?;
 
@@ -54,7 +54,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     if let Some(broker) = &broker {
         settings.kafka.bootstrap_servers = broker.addr().to_string();
     }
-    let lake = options::lake(&settings, Durability::Os)?;
+    let lake = options::lake_of_up(&settings, replaced)?;
     lake.probe().await?;
     let mut produce_options = options::produce(&settings)?;
     let bronze_options = options::bronze(&settings, false)?;

@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 "vacuum" => {
                     let options = VacuumOptions {
-                        time_travel: Duration::from_secs(2),
+                        time_travel: Some(Duration::from_secs(2)),
                         floor: Duration::from_secs(2),
                         full: true,
                         ..VacuumOptions::default()

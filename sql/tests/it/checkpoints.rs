@@ -168,6 +168,46 @@ async fn a_checkpoint_is_due_every_interval() {
     assert_eq!(table.latest_version(None).await.unwrap(), 250);
 }
 
+/// Each checkpoint says every file again: the more there are, the fewer checkpoints, down to one in ten intervals.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_table_has_fewer_checkpoints() {
+    let store = FaultyStore::new();
+    let table = open(&store, clock()).await;
+    let mut committer = Committer::open(&table).await.unwrap();
+    let file = add(&table, 1).await;
+    let files = |count: usize, prefix: &str| Commit {
+        adds: (0..count)
+            .map(|number| {
+                let mut file = file.clone();
+                file.path = format!("date=2026-01-01/{prefix}{number}.parquet");
+                file
+            })
+            .collect(),
+        ..Commit::default()
+    };
+    committer.commit(files(4_000, "first")).await.unwrap();
+    log::checkpoint(&table, None).await.unwrap();
+    let mut made = Vec::new();
+    for version in 2..=410 {
+        committer.commit(txn("a", version)).await.unwrap();
+        made.extend(log::checkpoint_when_due(&table, Some(0)).await.unwrap());
+    }
+    // 4,002 and 4,003 actions: a file, protocol, metadata, later a position.
+    assert_eq!(made, [201, 401]);
+    committer.commit(files(20_000, "more")).await.unwrap();
+    log::checkpoint(&table, None).await.unwrap();
+    let from = table.latest_version(None).await.unwrap();
+    for version in 1..=999 {
+        committer.commit(txn("a", 500 + version)).await.unwrap();
+    }
+    assert_eq!(log::checkpoint_when_due(&table, Some(0)).await.unwrap(), None);
+    committer.commit(txn("a", 2_000)).await.unwrap();
+    assert_eq!(
+        log::checkpoint_when_due(&table, Some(0)).await.unwrap(),
+        Some(from + 1_000)
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_task_checkpoints_as_commits_come() {
     let store = FaultyStore::new();

@@ -1,11 +1,13 @@
 //! Opening and creating: races end with one table, a table that differs is refused by name, a lake out of reach is one sentence.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use deltalake::table::config::TablePropertiesExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
-use ticklake_sql::{Durability, Error, ErrorKind, Lake, LakeOptions, TableName, tables};
+use ticklake_sql::{Durability, Error, ErrorKind, History, Lake, LakeOptions, TableName, tables};
 
 use crate::faulty_store::FaultyStore;
 use crate::rows::{clock, local_lake};
@@ -29,6 +31,28 @@ async fn racing_creators_end_with_one_table() {
     }
     ids.dedup();
     assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn a_lake_s_history_is_that_of_the_tables_made_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = |hours: u64| Duration::from_secs(hours * 3600);
+    let (older, newer) = (TableName::bronze_trades(), TableName::silver_trades());
+    local_lake(&folder).create_table(&older).await.unwrap();
+    let options = LakeOptions {
+        history: Some(History {
+            removed_files: kept(2),
+            log: kept(4),
+        }),
+        ..LakeOptions::default()
+    };
+    let lake = Lake::open(folder.path().to_str().unwrap(), options, clock()).unwrap();
+    for (name, removed_files, log) in [(older, kept(7 * 24), kept(7 * 24)), (newer, kept(2), kept(4))] {
+        let loaded = lake.create_table(&name).await.unwrap().load(None).await.unwrap();
+        let config = loaded.snapshot().unwrap().table_config();
+        assert_eq!(config.deleted_file_retention_duration(), removed_files, "{name}");
+        assert_eq!(config.log_retention_duration(), log, "{name}");
+    }
 }
 
 #[tokio::test]

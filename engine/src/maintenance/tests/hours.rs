@@ -38,7 +38,7 @@ async fn maintain(lake: &TestLake, commit: i64) {
         }
         if commit % COMMITS_AN_HOUR == 0 {
             let hour = VacuumOptions {
-                time_travel: Duration::from_secs(3600),
+                time_travel: Some(Duration::from_secs(3600)),
                 full_every: None,
                 ..VacuumOptions::default()
             };

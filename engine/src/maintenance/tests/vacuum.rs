@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ticklake_sql::{ErrorKind, TableName, log};
+use ticklake_sql::{ErrorKind, History, TableName, log};
 
 use super::*;
 use crate::maintenance::{VacuumOptions, optimize, vacuum};
@@ -173,7 +173,7 @@ async fn a_long_reader_ends_well() {
     let uris: Vec<String> = pinned.get_file_uris().unwrap().collect();
     let mut read = 0;
     let shortest = VacuumOptions {
-        time_travel: Duration::from_secs(3600),
+        time_travel: Some(Duration::from_secs(3600)),
         ..full()
     };
     for uri in uris {
@@ -204,12 +204,42 @@ async fn a_long_reader_ends_well() {
     assert!(run(&lake, &name, &shortest).await.files >= 6, "and then its files go");
 }
 
+/// Where no time is set, the table's own counts: what it says of removed files is what every reader of it may expect.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_setting_the_window_is_the_table_s_own() {
+    let history = History {
+        removed_files: Duration::from_secs(2 * 3600),
+        log: Duration::from_secs(4 * 3600),
+    };
+    let lake = TestLake::keeping(history).await;
+    let name = TableName::silver_trades();
+    for commit in 0..3 {
+        lake.land(&[trade(commit)]).await;
+        refresh(&lake).await;
+    }
+    pass(&lake, Duration::from_secs(1800));
+    optimize(&table(&lake, &name).await, &options()).await.unwrap();
+    pass(&lake, Duration::from_secs(7100));
+    lake.land(&[trade(3)]).await;
+    refresh(&lake).await;
+    assert_eq!(run(&lake, &name, &daily()).await.files, 0);
+    pass(&lake, Duration::from_secs(200));
+    assert_eq!(
+        run(&lake, &name, &daily()).await.files,
+        3,
+        "what optimize took out two hours ago"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_below_the_longest_query_is_refused() {
     let lake = filled(1, 1).await;
     let tables = lake.lake.tables().await.unwrap();
     for time_travel in [Duration::from_secs(60), 8 * DAY] {
-        let options = VacuumOptions { time_travel, ..daily() };
+        let options = VacuumOptions {
+            time_travel: Some(time_travel),
+            ..daily()
+        };
         let error = vacuum(&tables[0], &tables, &options).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("vacuum.time_travel"), "{error}");

@@ -1,6 +1,7 @@
 //! What must stay: files of every version inside the time-travel window, and of every version that something derived has still to read.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deltalake::DeltaTable;
@@ -14,6 +15,9 @@ use crate::maintenance::active::unreadable;
 use crate::maintenance::entries::{committed_at, entries, entry};
 use crate::maintenance::lineage::first_unread;
 use crate::{Error, Result};
+
+/// Where nothing is set and the table keeps removed files for longer.
+const TIME_TRAVEL: Duration = Duration::from_secs(5 * 24 * 3600);
 
 #[derive(Debug)]
 pub struct Window {
@@ -35,17 +39,18 @@ impl Window {
         let loaded = table.load(None).await.step("load the files of a table")?;
         let state = loaded.snapshot().map_err(|source| unreadable(table, source))?;
         let kept = state.table_config().deleted_file_retention_duration();
-        if options.time_travel < options.floor || options.time_travel > kept {
+        let time_travel = options.time_travel.unwrap_or_else(|| kept.min(TIME_TRAVEL));
+        if time_travel < options.floor || time_travel > kept {
             return Err(Error::Invalid(format!(
                 "vacuum.time_travel is {}; table {} takes from {}, above the longest query, to {}, its delta.deletedFileRetentionDuration",
-                humantime::format_duration(options.time_travel),
+                humantime::format_duration(time_travel),
                 table.name(),
                 humantime::format_duration(options.floor),
                 humantime::format_duration(kept),
             )));
         }
         let mut window = Self {
-            before: now - TimeDelta::from_std(options.time_travel).unwrap_or(TimeDelta::MAX),
+            before: now - TimeDelta::from_std(time_travel).unwrap_or(TimeDelta::MAX),
             version: state.version(),
             unread: first_unread(table, tables).await?,
             needed: HashSet::new(),

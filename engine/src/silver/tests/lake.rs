@@ -13,7 +13,7 @@ use chrono::DateTime;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, Table, TableName};
+use ticklake_sql::{Clock, Durability, History, Lake, LakeOptions, Table, TableName};
 
 pub const T0: i64 = 1_735_689_600_000_000;
 pub const DAY: i64 = 86_400_000_000;
@@ -62,11 +62,20 @@ pub struct TestLake {
 
 impl TestLake {
     pub async fn new() -> Self {
-        Self::partitioned_by(&[]).await
+        Self::with(&[], None).await
     }
 
     /// Silver and gold partitioned by these columns; none: as their definitions say.
     pub async fn partitioned_by(columns: &[&str]) -> Self {
+        Self::with(columns, None).await
+    }
+
+    /// Its tables remember for so long.
+    pub async fn keeping(history: History) -> Self {
+        Self::with(&[], Some(history)).await
+    }
+
+    async fn with(columns: &[&str], history: Option<History>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let now_us = Arc::new(AtomicI64::new(T0 + DAY));
         let time = now_us.clone();
@@ -76,6 +85,7 @@ impl TestLake {
         let options = LakeOptions {
             durability: Durability::Os,
             partition_columns: tables.into_iter().map(|table| (table, columns.clone())).collect(),
+            history,
             ..LakeOptions::default()
         };
         let lake = Lake::open(folder.path().to_str().unwrap(), options, clock).unwrap();
