@@ -1,7 +1,7 @@
 //! 2,000 silver files of 10,000 rows merged into large ones, output sorted: inputs sorted as silver writes them, and in the order of time; then
 //! deltalake's own optimize, which keeps no order, on the same files. One JSON line a figure.
 //!
-//! `cargo bench -p ticklake-engine --bench optimize`; TICKLAKE_BENCH_FILES (2,000), TICKLAKE_BENCH_DIR (kept between runs),
+//! `cargo bench --workspace --bench optimize`; TICKLAKE_BENCH_FILES (2,000), TICKLAKE_BENCH_DIR (kept between runs),
 //! TICKLAKE_BENCH_RUNS (3). Each run merges a lake of hard links, in a process of its own: peak memory is that of one run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
