@@ -46,6 +46,7 @@ mod plan;
 mod plan_cache;
 mod planned;
 mod queries;
+mod quotient;
 mod runs;
 mod stream;
 mod system;
