@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_gone_when_its_number_is_free_or_anothers() {
+    fn a_process_is_gone_when_its_number_is_free_or_belongs_to_another() {
         let current = Process::current();
         assert!(!current.is_gone());
         let earlier = Process {
