@@ -1,5 +1,6 @@
 //! Errors of the refreshes and their schedule. `kind()` is what callers and retry loops read.
 
+use ticklake_sql::error::of_parquet;
 use ticklake_sql::{ErrorKind, TableName};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -110,20 +111,6 @@ impl Error {
             Error::Columns { .. } | Error::Internal(_) => ErrorKind::Internal,
         }
     }
-}
-
-/// A file that cannot be decoded, or one that could not be fetched: of a store's error while it reads a footer DataFusion keeps the text alone.
-fn of_parquet(error: &parquet::errors::ParquetError) -> ErrorKind {
-    use parquet::errors::ParquetError;
-    let is_data = match error {
-        ParquetError::External(source) => match source.downcast_ref::<object_store::Error>() {
-            Some(object_store::Error::NotFound { .. }) => true,
-            Some(_) => false,
-            None => !source.is::<std::io::Error>(),
-        },
-        error => !error.to_string().contains("Object Store error"),
-    };
-    if is_data { ErrorKind::Data } else { ErrorKind::Retry }
 }
 
 /// Names the failed step on the way up: `table.load(None).await.step("load silver.trades")?`.

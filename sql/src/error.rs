@@ -83,9 +83,24 @@ impl Error {
             },
             Error::TableNotFound { .. } => ErrorKind::NotFound,
             Error::Store { .. } | Error::Delta { .. } => ErrorKind::Retry,
-            Error::Parquet { .. } | Error::Data { .. } => ErrorKind::Data,
+            Error::Parquet { source, .. } => of_parquet(source),
+            Error::Data { .. } => ErrorKind::Data,
             Error::LeaseLost { .. } => ErrorKind::Lease,
             Error::Internal(_) => ErrorKind::Internal,
         }
     }
+}
+
+/// A file that cannot be decoded, or one that could not be fetched: of a store's error while it reads a footer DataFusion keeps the text alone.
+pub fn of_parquet(error: &parquet::errors::ParquetError) -> ErrorKind {
+    use parquet::errors::ParquetError;
+    let is_data = match error {
+        ParquetError::External(source) => match source.downcast_ref::<object_store::Error>() {
+            Some(object_store::Error::NotFound { .. }) => true,
+            Some(_) => false,
+            None => !source.is::<std::io::Error>(),
+        },
+        error => !error.to_string().contains("Object Store error"),
+    };
+    if is_data { ErrorKind::Data } else { ErrorKind::Retry }
 }
