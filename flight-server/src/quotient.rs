@@ -1,5 +1,6 @@
 //! Quotients of decimals that have room. DataFusion widens the dividend inside its 38 digits, so `sum(quote_volume) / sum(volume)` overflows
-//! whatever the sums are; here the division happens in 76 digits and its result has 38 again, 20 of them before the point.
+//! whatever the sums are; here the division happens in 76 digits and its result has 38 again: as many after the point as the dividend and four more, 18 at most
+//! unless the dividend has more.
 
 use datafusion::arrow::compute::cast_with_options;
 use datafusion::arrow::compute::kernels::cast::CastOptions;
@@ -16,7 +17,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 /// What DataFusion adds to the dividend's scale.
 const MORE_DIGITS: i8 = 4;
-/// Leaves 20 digits before the point.
+/// More digits after the point only where the dividend has them.
 const MAX_SCALE: i8 = 18;
 
 /// Plans `/` as [`Quotient`] where DataFusion's own could overflow on the way to a result that fits.
