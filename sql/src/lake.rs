@@ -233,13 +233,18 @@ impl Lake {
 
     /// Opens a table that must exist (`Error::TableNotFound` otherwise).
     pub async fn table(&self, name: &TableName) -> Result<Table> {
+        self.find_table(name).await?.ok_or_else(|| Error::TableNotFound {
+            table: name.clone(),
+            lake: self.uri().to_owned(),
+        })
+    }
+
+    /// Opens a table where it exists.
+    pub async fn find_table(&self, name: &TableName) -> Result<Option<Table>> {
         let (spec, log_store) = (self.spec(name)?, self.log_store(name)?);
         match self.read_state(name, &log_store).await? {
-            Some(state) => self.checked(spec, log_store, state),
-            None => Err(Error::TableNotFound {
-                table: name.clone(),
-                lake: self.uri().to_owned(),
-            }),
+            Some(state) => self.checked(spec, log_store, state).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -251,11 +256,7 @@ impl Lake {
         system.retain(|name| tables::system().contains(name));
         let mut found = Vec::new();
         for name in tables::fixed().into_iter().chain(gold).chain(system) {
-            match self.table(&name).await {
-                Ok(table) => found.push(table),
-                Err(Error::TableNotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
+            found.extend(self.find_table(&name).await?);
         }
         Ok(found)
     }

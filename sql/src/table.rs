@@ -105,6 +105,13 @@ impl Table {
         Ok((state.version, state.positions))
     }
 
+    /// The newest version of `input` that this table, which is derived from it, records as read; `None` before the first.
+    pub async fn read_to(&self, input: &TableName) -> Result<Option<u64>> {
+        let (_, positions) = self.positions().await?;
+        let position = positions.get(&format!("ticklake/{}/input/{input}", self.name()));
+        Ok(position.and_then(|version| u64::try_from(*version).ok()))
+    }
+
     /// Newest version committed by this process's own writers; wakes refreshes and snapshots without polling.
     /// Starts at the version found when this process first opened the table.
     pub fn committed(&self) -> watch::Receiver<u64> {

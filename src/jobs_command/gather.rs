@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::prelude::SessionContext;
 use serde_json::{Value, json};
 use ticklake_engine::schedule::{Job, JobOptions};
-use ticklake_sql::{Lake, Table, TableName, log};
+use ticklake_sql::{Lake, TableName, log};
 
 use crate::status;
 
@@ -179,9 +179,8 @@ async fn live(lake: &Lake, now_us: i64) -> anyhow::Result<BTreeMap<String, Live>
 
 /// Job -> its newest row in system.jobs.
 async fn latest(lake: &Lake) -> anyhow::Result<BTreeMap<String, JobRow>> {
-    let table = match lake.table(&TableName::system_jobs()).await {
-        Err(ticklake_sql::Error::TableNotFound { .. }) => return Ok(BTreeMap::new()),
-        table => table?,
+    let Some(table) = lake.find_table(&TableName::system_jobs()).await? else {
+        return Ok(BTreeMap::new());
     };
     let delta = table.load(None).await?;
     let context = SessionContext::new();
@@ -240,15 +239,11 @@ async fn lag(lake: &Lake, job: &Job, read_to: Option<u64>, now_us: i64) -> anyho
         Job::Gold(options) => (TableName::silver_trades(), TableName::gold_ohlcv(&options.interval)),
         _ => return Ok(None),
     };
-    let Some(input) = existing(lake, &input).await? else {
+    let Some(input) = lake.find_table(&input).await? else {
         return Ok(None);
     };
-    let position = match existing(lake, &output).await? {
-        Some(output) => {
-            let app_id = format!("ticklake/{}/input/{}", output.name(), input.name());
-            let (_, positions) = output.positions().await?;
-            positions.get(&app_id).and_then(|version| u64::try_from(*version).ok())
-        }
+    let position = match lake.find_table(&output).await? {
+        Some(output) => output.read_to(input.name()).await?,
         None => None,
     };
     let read_to = position.max(read_to);
@@ -267,12 +262,4 @@ async fn lag(lake: &Lake, job: &Job, read_to: Option<u64>, now_us: i64) -> anyho
         versions: newest + 1 - first_unread,
         seconds: committed_ms.map_or(0.0, |ms| ((now_us / 1_000 - ms).max(0)) as f64 / 1e3),
     }))
-}
-
-async fn existing(lake: &Lake, name: &TableName) -> anyhow::Result<Option<Table>> {
-    match lake.table(name).await {
-        Ok(table) => Ok(Some(table)),
-        Err(ticklake_sql::Error::TableNotFound { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -60,14 +60,13 @@ pub async fn copy(from: &Lake, to: &Lake, wanted: &[TableName]) -> Result<Vec<Co
 
 /// The target holds nothing, or an earlier copy of the same table.
 async fn refuse_other(from: &Lake, to: &Lake, table: &Table, version: u64) -> Result<()> {
-    let there = match to.table(table.name()).await {
-        Ok(there) => there
-            .latest_version(None)
-            .await
-            .step("find the newest version of a table")?,
-        Err(ticklake_sql::Error::TableNotFound { .. }) => return Ok(()),
-        Err(error) => return Err(Error::sql("open a table", error)),
+    let Some(there) = to.find_table(table.name()).await.step("open a table")? else {
+        return Ok(());
     };
+    let there = there
+        .latest_version(None)
+        .await
+        .step("find the newest version of a table")?;
     let refuse = |why: String| {
         let name = table.name();
         Err(Error::Invalid(format!(

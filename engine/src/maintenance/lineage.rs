@@ -26,10 +26,8 @@ fn is_input(table: &TableName) -> bool {
 pub async fn first_unread(table: &Table, tables: &[Table]) -> Result<Option<u64>> {
     let mut least = None;
     for other in tables.iter().filter(|other| derives(table.name(), other.name())) {
-        let (_, positions) = other.positions().await.step("read the positions of a table")?;
-        let position = positions
-            .get(&format!("ticklake/{}/input/{}", other.name(), table.name()))
-            .and_then(|position| u64::try_from(*position).ok());
+        let read_to = other.read_to(table.name()).await;
+        let position = read_to.step("read the positions of a table")?;
         let next = position.map_or(0, |position| position + 1);
         least = Some(least.map_or(next, |least: u64| least.min(next)));
     }

@@ -151,10 +151,8 @@ pub async fn clean(lake: &Lake) -> Result<Vec<TableName>> {
 
 /// What a kill left without a log is left over too.
 async fn is_left_over(lake: &Lake, name: &TableName) -> Result<bool> {
-    let table = match lake.table(name).await {
-        Ok(table) => table,
-        Err(ticklake_sql::Error::TableNotFound { .. }) => return Ok(true),
-        Err(source) => return Err(Error::sql("open the table of a rebuild", source)),
+    let Some(table) = lake.find_table(name).await.step("open the table of a rebuild")? else {
+        return Ok(true);
     };
     let version = table.latest_version(None).await.step("open the table of a rebuild")?;
     let entry = log::read(&table, version).await.step("open the table of a rebuild")?;

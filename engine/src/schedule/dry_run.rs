@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 use chrono::DateTime;
 use futures::TryStreamExt;
 use ticklake_sql::log::{self, LogEntry};
-use ticklake_sql::{Error as SqlError, Lake, Table, TableName};
+use ticklake_sql::{Lake, Table, TableName};
 
 use super::job::Job;
 use super::maintain::Maintain;
+use crate::Result;
 use crate::error::Step;
 use crate::gold::Interval;
 use crate::maintenance::entries::entries;
 use crate::maintenance::{OptimizeOptions, RetentionOptions, VacuumOptions, optimize, retain, vacuum};
 use crate::scan::DataFile;
-use crate::{Error, Result};
 
 /// Windows counted at most: more are told as "at least".
 const COUNTED_WINDOWS: usize = 1_000_000;
@@ -72,14 +72,6 @@ pub async fn dry_run(lake: &Lake, job: &Job) -> Result<Vec<Touched>> {
     }
 }
 
-async fn existing(lake: &Lake, name: &TableName) -> Result<Option<Table>> {
-    match lake.table(name).await {
-        Ok(table) => Ok(Some(table)),
-        Err(SqlError::TableNotFound { .. }) => Ok(None),
-        Err(error) => Err(Error::sql("open a table", error)),
-    }
-}
-
 /// What a refresh of `output` has yet to read of `input`.
 async fn refresh(
     lake: &Lake,
@@ -87,15 +79,11 @@ async fn refresh(
     input: &TableName,
     interval: Option<Interval>,
 ) -> Result<Vec<Touched>> {
-    let Some(table) = existing(lake, input).await? else {
+    let Some(table) = lake.find_table(input).await.step("open a table")? else {
         return Ok(vec![Touched::new(input, "does not exist yet".to_owned())]);
     };
-    let position = match existing(lake, output).await? {
-        Some(output_table) => {
-            let (_, positions) = output_table.positions().await.step("read the positions of a table")?;
-            let app_id = format!("ticklake/{output}/input/{input}");
-            positions.get(&app_id).and_then(|version| u64::try_from(*version).ok())
-        }
+    let position = match lake.find_table(output).await.step("open a table")? {
+        Some(output) => output.read_to(input).await.step("read the positions of a table")?,
         None => None,
     };
     let newest = table

@@ -222,9 +222,9 @@ impl Row {
 
 /// Whole dates that are older than `kept` go, as retention takes them out of any table.
 async fn sweep(lake: &Lake, kept: Duration) -> Result<()> {
-    let table = match lake.table(&TableName::system_jobs()).await {
-        Err(ticklake_sql::Error::TableNotFound { .. }) => return Ok(()),
-        table => table.step("open the history of jobs")?,
+    let found = lake.find_table(&TableName::system_jobs()).await;
+    let Some(table) = found.step("open the history of jobs")? else {
+        return Ok(());
     };
     let options = RetentionOptions {
         keep: kept,

@@ -20,10 +20,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// The newest version; `None` where the table does not exist.
     pub async fn newest(lake: &Lake, name: &TableName) -> Result<Option<Self>> {
-        let table = match lake.table(name).await {
-            Ok(table) => table,
-            Err(ticklake_sql::Error::TableNotFound { .. }) => return Ok(None),
-            Err(error) => return Err(Error::sql("open a table", error)),
+        let Some(table) = lake.find_table(name).await.step("open a table")? else {
+            return Ok(None);
         };
         let (version, positions) = table.positions().await.step("read the positions of a table")?;
         let adds = adds(&table, version).await?;

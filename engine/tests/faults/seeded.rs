@@ -1,8 +1,7 @@
 //! Faults by a seed under every job. A test that fails prints its seed; `TICKLAKE_SEED` runs it again, `TICKLAKE_FAULT_ROUNDS` runs more of them.
 
-use std::error::Error as _;
-
 use ticklake_engine::backup;
+use ticklake_engine::status::chain;
 use ticklake_sql::ErrorKind;
 
 use crate::jobs::{ALL, Job};
@@ -21,15 +20,6 @@ fn setting(name: &str, default: u64) -> u64 {
 fn seeds() -> impl Iterator<Item = u64> {
     let first = setting("TICKLAKE_SEED", rand::random::<u64>() >> 16);
     (0..setting("TICKLAKE_FAULT_ROUNDS", 3)).map(move |round| first.wrapping_add(round))
-}
-
-fn chain(error: &ticklake_engine::Error) -> String {
-    let (mut text, mut source) = (error.to_string(), error.source());
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Runs `job` until it ends well: on the faulty store a few times, at last on one that has recovered. What fails must be told as what may pass.

@@ -52,18 +52,9 @@ async fn keep_from(shared: &Shared, table: &Table) -> Option<u64> {
     if table.name() != &TableName::bronze_trades() {
         return None;
     }
-    let input = format!("ticklake/{}/input/{}", TableName::silver_trades(), table.name());
     let silver = match shared.lake.table(&TableName::silver_trades()).await {
         Ok(silver) => silver,
         Err(_) => return Some(0),
     };
-    match silver.positions().await {
-        Ok((_, positions)) => Some(
-            positions
-                .get(&input)
-                .and_then(|version| u64::try_from(*version).ok())
-                .unwrap_or(0),
-        ),
-        Err(_) => Some(0),
-    }
+    Some(silver.read_to(table.name()).await.ok().flatten().unwrap_or(0))
 }
