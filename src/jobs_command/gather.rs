@@ -9,12 +9,14 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion::prelude::SessionContext;
 use serde_json::{Value, json};
 use ticklake_engine::schedule::{Job, JobOptions};
-use ticklake_sql::{Lake, TableName, log};
+use ticklake_sql::{Lake, Table, TableName, log};
 
 use crate::status;
 
 /// A process that has not been heard of for so long does not count as one that runs the job; it writes every two seconds.
 const SILENT_US: i64 = 15_000_000;
+/// Entries without rows that are passed over in search of the first with some.
+const LOOKED_THROUGH: u64 = 256;
 
 #[derive(Debug, Clone, Default)]
 pub struct JobRow {
@@ -47,7 +49,7 @@ pub struct LastRun {
 #[derive(Debug, Clone, Copy)]
 pub struct Lag {
     pub versions: u64,
-    /// Since the oldest of them was committed; 0 where there is none.
+    /// Since the oldest of them that changes rows was committed; 0 where there is none.
     pub seconds: f64,
 }
 
@@ -248,18 +250,32 @@ async fn lag(lake: &Lake, job: &Job, read_to: Option<u64>, now_us: i64) -> anyho
     };
     let read_to = position.max(read_to);
     let newest = input.latest_version(read_to).await?;
-    let first_unread = read_to.map_or(0, |version| version + 1);
-    if first_unread > newest {
+    let Some((first, committed_ms)) = first_unread(&input, read_to.map_or(0, |version| version + 1), newest).await
+    else {
         return Ok(Some(Lag {
             versions: 0,
             seconds: 0.0,
         }));
-    }
-    // An entry that log clean-up has passed tells no time.
-    let entry = log::read(&input, first_unread).await.ok().flatten();
-    let committed_ms = entry.and_then(|entry| entry.info).and_then(|info| info.timestamp);
+    };
     Ok(Some(Lag {
-        versions: newest + 1 - first_unread,
+        versions: newest + 1 - first,
         seconds: committed_ms.map_or(0.0, |ms| ((now_us / 1_000 - ms).max(0)) as f64 / 1e3),
     }))
+}
+
+/// The first version from `from` on that changes rows, and when it was committed. What only records a position, as vacuum does, is nothing to
+/// be behind of. After a look at so many entries the next one counts as if it did.
+async fn first_unread(input: &Table, from: u64, newest: u64) -> Option<(u64, Option<i64>)> {
+    for version in from..=newest {
+        // An entry that log clean-up has passed tells neither rows nor a time.
+        let Some(entry) = log::read(input, version).await.ok().flatten() else {
+            return Some((version, None));
+        };
+        let changes_rows =
+            entry.adds.iter().any(|add| add.data_change) || entry.removes.iter().any(|remove| remove.data_change);
+        if changes_rows || version - from == LOOKED_THROUGH {
+            return Some((version, entry.info.and_then(|info| info.timestamp)));
+        }
+    }
+    None
 }
