@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ticklake_engine::backfill::{self, BackfillOptions, BackfillReport, FileReport, Outcome, Progress};
 use ticklake_engine::gold::Gold;
 use ticklake_engine::silver::Silver;
+use ticklake_sql::error::chain;
 use ticklake_sql::{Durability, ErrorKind, Lake};
 use tokio_util::sync::CancellationToken;
 
@@ -168,20 +169,10 @@ fn line(file: &FileReport) -> String {
         ),
         Outcome::Replaced { .. } => format!("{rows} rows, {bad} bad, in the place of the old ones"),
         Outcome::Stopped => format!("{rows} rows, {bad} bad, stopped: the next run goes on"),
-        Outcome::Failed(error) => format!("{rows} rows, {bad} bad, then failed: {}", cause(error)),
+        Outcome::Failed(error) => format!("{rows} rows, {bad} bad, then failed: {}", chain(error)),
     };
     let damage = if file.is_damaged { "; the file is damaged" } else { "" };
     format!("{address}: {what}{damage}")
-}
-
-fn cause(error: &ticklake_engine::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Not everything is in bronze that should be.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use ticklake_sql::error::chain;
 
 use crate::schedule::Ran;
 use crate::verify::CheckResult;
@@ -171,19 +172,4 @@ impl LastError {
             message: chain(error),
         }
     }
-}
-
-/// The error and its causes in one line: `commit silver.trades: put of version 7: connection refused`.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ticklake_sql::Lake;
+use ticklake_sql::error::chain;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result};
 use crate::health;
 use crate::identity::{Directory, Gate, GateLayer};
 use crate::options::ServerOptions;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use deltalake::DeltaTable;
 use deltalake::kernel::Add;
+use ticklake_sql::error::chain;
 use ticklake_sql::log::{self, LogEntry};
 use ticklake_sql::{Lake, Table, TableName};
 use tokio::runtime::Handle;
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result};
 use crate::options::ServerOptions;
 use crate::status::ServerStatus;
 use crate::version::TableVersion;

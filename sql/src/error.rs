@@ -104,3 +104,19 @@ pub fn of_parquet(error: &parquet::errors::ParquetError) -> ErrorKind {
     };
     if is_data { ErrorKind::Data } else { ErrorKind::Retry }
 }
+
+/// The error and its causes in one line: `commit silver.trades: put of version 7: connection refused`. Many errors print their cause themselves:
+/// what was said is not said again.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::Rng;
+use ticklake_sql::error::chain;
 use ticklake_sql::{ErrorKind, Lake, Lease, Table};
 use tokio_util::sync::CancellationToken;
 
@@ -174,7 +175,7 @@ impl Work for Body {
         match ran {
             Ok(ran) => Ok(Outcome::Ran(Box::new(ran))),
             Err(error) if error.kind() == ErrorKind::Lease => {
-                let error_text = crate::status::chain(&error);
+                let error_text = chain(&error);
                 tracing::warn!(error = error_text, "a job goes to another process");
                 self.hold.lost(recorded(&error));
                 Ok(Outcome::StoodBy {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use ticklake_sql::error::chain;
 use ticklake_sql::{ErrorKind, Lake};
 
 use super::outcome::Ran;
 use crate::gold::Interval;
 use crate::parity::{self, Candle, ParityOptions};
-use crate::status::chain;
 use crate::{Error, Result};
 
 /// Candles by their file or address.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use chrono::{DateTime, NaiveDate, Utc};
+use ticklake_sql::error::chain;
 use ticklake_sql::{Lake, TableName};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use super::outcome::Ran;
 use crate::error::Step;
 use crate::maintenance::{RetentionOptions, retain};
-use crate::status::chain;
 use crate::{Error, Result};
 
 /// A job without anything to do shows that it lives.

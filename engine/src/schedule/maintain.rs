@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ticklake_sql::error::chain;
 use ticklake_sql::{ErrorKind, Lake, Table, TableName};
 
 use super::outcome::Ran;
 use crate::error::Step;
 use crate::maintenance::{OptimizeOptions, RetentionOptions, VacuumOptions, optimize, retain, vacuum};
-use crate::status::chain;
 use crate::{Error, Result};
 
 /// How long each table keeps its rows; a table that is not named keeps them for ever.

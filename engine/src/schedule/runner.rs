@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt;
+use ticklake_sql::error::chain;
 use ticklake_sql::{Clock, ErrorKind};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use super::every::Every;
 use super::history::History;
 use super::job::Retry;
 use super::outcome::{Outcome, Ran};
-use crate::status::{Lag, chain};
+use crate::status::Lag;
 use crate::{EngineStatus, Error, Result};
 
 /// A run that is under way at shutdown may take this long to end; what it has not committed is done again later.

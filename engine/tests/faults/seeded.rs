@@ -1,8 +1,8 @@
 //! Faults by a seed under every job. A test that fails prints its seed; `TICKLAKE_SEED` runs it again, `TICKLAKE_FAULT_ROUNDS` runs more of them.
 
 use ticklake_engine::backup;
-use ticklake_engine::status::chain;
 use ticklake_sql::ErrorKind;
+use ticklake_sql::error::chain;
 
 use crate::jobs::{ALL, Job};
 use crate::store::FaultyStore;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use ticklake_sql::error::chain;
 use ticklake_sql::{Table, TableName, log};
 
-use super::pipeline::{Shared, chain};
+use super::pipeline::Shared;
 
 /// Commits between two checkpoints where the table's properties do not say.
 const DEFAULT_INTERVAL: u64 = 100;

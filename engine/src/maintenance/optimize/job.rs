@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Map, Value, json};
+use ticklake_sql::error::chain;
 use ticklake_sql::{ErrorKind, Table, failpoint};
 
 use super::plan::{Bin, Partition, plan};
@@ -14,7 +15,6 @@ use super::{OptimizeOptions, OptimizeReport};
 use crate::maintenance::active::ActiveFiles;
 use crate::maintenance::replace::{Change, Replacer};
 use crate::scan::DataFile;
-use crate::status::chain;
 use crate::{Error, Result};
 
 /// Merges of one commit at most: what a kill makes undone.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use object_store::ObjectStoreExt;
 use ticklake_sql::Lease;
+use ticklake_sql::error::chain;
 use tokio::time::Instant;
 
 use super::holder::{Holder, lease_error};
@@ -102,7 +103,7 @@ impl Hold {
         };
         let (store, record) = (self.holder.store(), Record::of(&self.holder, true));
         if let Err(error) = record::end(&store, &self.job, mine.token, &record).await {
-            let error = crate::status::chain(&error);
+            let error = chain(&error);
             tracing::debug!(job = self.job, error, "a lease runs out by itself");
         }
     }

@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::json;
 use ticklake_sql::Lake;
+use ticklake_sql::error::chain;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +127,7 @@ impl Holder {
             };
             match &renewed {
                 Err(error) if !failing => {
-                    let error = crate::status::chain(error);
+                    let error = chain(error);
                     tracing::warn!(
                         error,
                         "leases cannot be renewed, trying again; another process may take the jobs over"

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use ticklake_sql::error::chain;
+
 use super::super::lost_position::LostPosition;
 use super::super::positions::Positions;
 use super::super::start::{self, Known, Plan};
@@ -15,7 +17,6 @@ use super::ask::{Ask, StartOutcome, StartRecord};
 use super::backoff::Backoff;
 use super::fetch::Fetch;
 use super::message::Fetched;
-use super::write::chain;
 use crate::error::{Error, Result};
 
 /// How often a waiting fetch stage looks whether it is still wanted.

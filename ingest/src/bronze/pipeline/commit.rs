@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ticklake_sql::commit::{Commit, Committer, Outcome};
+use ticklake_sql::error::chain;
 use ticklake_sql::offset_ranges::{self, Gathered};
 use ticklake_sql::{ErrorKind, TableName, failpoint};
 use tokio::sync::mpsc::Receiver;
@@ -19,7 +20,7 @@ use super::backoff::Backoff;
 use super::commit_info;
 use super::message::{Written, WrittenFlush};
 use super::shared::Shared;
-use super::write::{chain, write_file};
+use super::write::write_file;
 use crate::error::Result;
 
 /// How a flush ended.

@@ -30,4 +30,3 @@ mod run;
 
 pub use run::{BronzeReport, run};
 pub use shared::Shared;
-pub use write::chain;

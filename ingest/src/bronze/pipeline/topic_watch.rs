@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ticklake_sql::error::chain;
+
 use super::shared::Shared;
-use super::write::chain;
 
 /// Runs until the run ends.
 pub async fn run(shared: Arc<Shared>) {

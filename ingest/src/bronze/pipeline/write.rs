@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use chrono::DateTime;
 use deltalake::kernel::Add;
 use ticklake_sql::data_file::{self, EncodedFile, Encoder, FileOptions};
+use ticklake_sql::error::chain;
 use ticklake_sql::offset_ranges::Gathered;
 use ticklake_sql::{ErrorKind, Table};
 use tokio::runtime::Handle;
@@ -194,20 +195,4 @@ where
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// The error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Many errors print their cause themselves.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
