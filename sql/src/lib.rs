@@ -1,6 +1,6 @@
 //! The contract between the crates: table definitions as SQL text, and the one way to open, write and commit a Delta table.
 //!
-//! Reading order: `ddl` and `tables` say what a table is, `lake` and `table` open it, `data_file` writes rows,
+//! Reading order: `ddl` and `tables` say what a table is, `app_ids` under what names its log says how far it has come, `lake` and `table` open it, `data_file` writes rows,
 //! `commit` makes them visible, `lease` lets one process of several do so, `log` reads what others committed, `offset_ranges` says which records a file of bronze holds. No program logic: what to write is the callers' business.
 
 pub mod checks;
@@ -11,6 +11,7 @@ pub mod prices;
 pub mod symbols;
 pub mod tables;
 
+pub mod app_ids;
 mod checkpoint;
 mod create;
 mod history;

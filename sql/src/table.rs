@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::ddl::TableSpec;
 use crate::log_state::{LogState, checkpoint_hint, delta_error, exists};
-use crate::{Clock, Error, Lake, Lease, Result, TableName};
+use crate::{Clock, Error, Lake, Lease, Result, TableName, app_ids};
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ impl Table {
     /// The newest version of `input` that this table, which is derived from it, records as read; `None` before the first.
     pub async fn read_to(&self, input: &TableName) -> Result<Option<u64>> {
         let (_, positions) = self.positions().await?;
-        let position = positions.get(&format!("ticklake/{}/input/{input}", self.name()));
+        let position = positions.get(&app_ids::input(self.name(), input));
         Ok(position.and_then(|version| u64::try_from(*version).ok()))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
+use ticklake_sql::TableName;
 
 use super::tables::TableState;
 use crate::config::Settings;
@@ -29,7 +30,7 @@ pub fn brokers(settings: &Settings) -> Option<String> {
 }
 
 pub async fn lag(brokers: &str, settings: &Settings, tables: &[TableState]) -> Lag {
-    let bronze = tables.iter().find(|table| table.name == "bronze.trades");
+    let bronze = tables.iter().find(|table| table.name == TableName::bronze_trades());
     let recorded = bronze
         .map(|table| table.kafka_positions(&settings.kafka.topic))
         .unwrap_or_default();

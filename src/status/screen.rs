@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::Value;
+use ticklake_sql::TableName;
 
 use super::kafka::Lag;
 use super::tables::TableState;
@@ -40,7 +41,7 @@ fn write_all(
         writeln!(
             out,
             "{:<22} {:>9} {:>12} {:>8} {:>11} {:>14}  {behind}",
-            table.name,
+            table.name.to_string(),
             table.version,
             age,
             table.files,
@@ -76,19 +77,17 @@ fn write_all(
 
 /// What the table has yet to read: Kafka records, or versions of its input.
 fn behind(table: &TableState, tables: &[TableState], lag: Option<&Lag>) -> String {
-    if table.name == "bronze.trades" {
+    if table.name == TableName::bronze_trades() {
         return lag
             .and_then(Lag::records)
             .map_or(String::new(), |records| format!("{records} records"));
     }
-    let version_of = |name: &str| {
-        tables
-            .iter()
-            .find(|table| table.name == name)
-            .map(|table| table.version)
+    let version_of = |name: &TableName| {
+        let found = tables.iter().find(|table| table.name == *name);
+        found.map(|table| table.version)
     };
-    for input in ["bronze.trades", "silver.trades"] {
-        if let (Some(read), Some(newest)) = (table.read_version(input), version_of(input)) {
+    for input in [TableName::bronze_trades(), TableName::silver_trades()] {
+        if let (Some(read), Some(newest)) = (table.read_version(&input), version_of(&input)) {
             return format!(
                 "{} versions",
                 i64::try_from(newest).unwrap_or(i64::MAX).saturating_sub(read).max(0)

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use ticklake_sql::{Lake, Table};
+use ticklake_sql::{Lake, Table, TableName, app_ids};
 
 pub struct TableState {
-    pub name: String,
+    pub name: TableName,
     pub version: u64,
     pub committed_us: Option<i64>,
     pub files: u64,
@@ -38,7 +38,7 @@ async fn state(table: &Table) -> anyhow::Result<TableState> {
         rows = rows.zip(file.num_records()).map(|(sum, more)| sum + more as u64);
     }
     Ok(TableState {
-        name: table.name().to_string(),
+        name: table.name().clone(),
         version,
         committed_us: committed_us.map(|millis| millis * 1_000),
         files,
@@ -51,7 +51,7 @@ async fn state(table: &Table) -> anyhow::Result<TableState> {
 impl TableState {
     /// Partition -> next offset of the newest topic that was recorded under this name.
     pub fn kafka_positions(&self, topic: &str) -> BTreeMap<i32, i64> {
-        let names = format!("ticklake/{}/kafka-topic/", self.name);
+        let names = app_ids::kafka_topic_prefix(&self.name);
         let known = self.positions.iter().filter_map(|(app_id, generation)| {
             let (cluster, rest) = app_id.strip_prefix(&names)?.split_once('/')?;
             let (name, id) = rest.rsplit_once('/')?;
@@ -60,22 +60,20 @@ impl TableState {
         let Some((_, cluster, id)) = known.max() else {
             return BTreeMap::new();
         };
-        let prefix = format!("ticklake/{}/kafka/{cluster}/{id}/", self.name);
+        let prefix = format!("{}{cluster}/{id}/", app_ids::kafka_prefix(&self.name));
         let partition =
             |(app_id, offset): (&String, &i64)| Some((app_id.strip_prefix(&prefix)?.parse().ok()?, *offset));
         self.positions.iter().filter_map(partition).collect()
     }
 
     /// The version of `input` that this derived table has read.
-    pub fn read_version(&self, input: &str) -> Option<i64> {
-        self.positions
-            .get(&format!("ticklake/{}/input/{input}", self.name))
-            .copied()
+    pub fn read_version(&self, input: &TableName) -> Option<i64> {
+        self.positions.get(&app_ids::input(&self.name, input)).copied()
     }
 
     pub fn to_json(&self) -> Value {
         json!({
-            "table": self.name,
+            "table": self.name.to_string(),
             "version": self.version,
             "committed_us": self.committed_us,
             "files": self.files,

@@ -96,11 +96,6 @@ pub fn records_txn(
     })
 }
 
-/// Shared by every commit that removes files of the table.
-pub fn writer_app_id(table: &TableName) -> String {
-    format!("ticklake/{table}/writer")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,10 +9,10 @@ use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, NaiveDate};
 use deltalake::kernel::{Add, Remove};
 use serde_json::json;
-use ticklake_sql::Table;
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
 use ticklake_sql::data_file::{self, FileOptions};
 use ticklake_sql::offset_ranges::{self, OffsetRange};
+use ticklake_sql::{Table, app_ids};
 
 use super::ledger::Ledger;
 use super::positions;
@@ -47,7 +47,7 @@ async fn take_out_of(table: &Table, topic: &str, loaded: &str, further: Vec<Txn>
             app_id: positions::records_app_id(table.name(), loaded),
             version: 0,
         });
-        let app_id = positions::writer_app_id(table.name());
+        let app_id = app_ids::writer(table.name());
         let version_before = committer.positions().get(&app_id).copied().unwrap_or(0);
         txns.push(Txn {
             app_id,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
-use ticklake_sql::{ErrorKind, Lake, TableName, log};
+use ticklake_sql::{ErrorKind, Lake, TableName, app_ids, log};
 
 use crate::error::Step;
 use crate::verify::Snapshot;
@@ -66,7 +66,7 @@ pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBac
     for add in &adds {
         exists(&table, &add.path, to).await?;
     }
-    let writer = format!("ticklake/{name}/writer");
+    let writer = app_ids::writer(name);
     let mut txns = positions_at(&table, to, committer.positions()).await?;
     txns.retain(|txn| txn.app_id != writer);
     let next = committer.positions().get(&writer).copied().unwrap_or(0) + 1;

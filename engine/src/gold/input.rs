@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{NaiveDate, NaiveTime};
 use deltalake::kernel::Remove;
 use ticklake_sql::log::LogEntry;
-use ticklake_sql::{ErrorKind, Table, log};
+use ticklake_sql::{ErrorKind, Table, app_ids, log};
 
 use super::files::Files;
 use crate::error::Step;
@@ -132,7 +132,7 @@ impl Input {
         removed.extend(unknown);
         self.files.apply(&entry.adds, &entry.removes, self.table.spec());
         self.version = entry.version;
-        let mark = low_water::app_id(self.table.name());
+        let mark = app_ids::low_water(self.table.name());
         if let Some(txn) = entry.txns.iter().find(|txn| txn.app_id == mark) {
             self.low_water = low_water::date(txn.version);
         }

@@ -6,7 +6,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use serde_json::{Map, Value};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::log::LogEntry;
-use ticklake_sql::{ErrorKind, Table, TableName, log};
+use ticklake_sql::{ErrorKind, Table, TableName, app_ids, log};
 
 use super::input::{Watermarks, watermarks};
 use super::write::Written;
@@ -37,10 +37,7 @@ pub enum Landed {
 impl Output {
     pub async fn open(table: Table, input: &TableName) -> Result<Self> {
         let committer = Committer::open(&table).await.step("read the positions of gold")?;
-        let (input_app, writer_app) = (
-            format!("ticklake/{}/input/{input}", table.name()),
-            format!("ticklake/{}/writer", table.name()),
-        );
+        let (input_app, writer_app) = (app_ids::input(table.name(), input), app_ids::writer(table.name()));
         Ok(Self {
             table,
             committer,

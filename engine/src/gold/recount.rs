@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ticklake_sql::{Lake, Table, TableName};
+use ticklake_sql::{Lake, Table, TableName, app_ids};
 
 use super::GoldOptions;
 use super::bar::{Bar, Computed, Content, Key, Series, Values, is_complete, is_whole};
@@ -130,7 +130,7 @@ pub async fn recount(
 /// Start of the first date that retention has left whole, microseconds; `None` where it took nothing.
 async fn low_water(table: &Table) -> Result<Option<i64>> {
     let (_, positions) = table.positions().await.step("read the positions of a table")?;
-    let days = positions.get(&format!("ticklake/{}/low-water", table.name()));
+    let days = positions.get(&app_ids::low_water(table.name()));
     Ok(days.map(|days| days.saturating_mul(DAY_US)))
 }
 

@@ -10,7 +10,7 @@ use deltalake::kernel::{Add, Remove};
 use serde_json::{Map, json};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{ErrorKind, Lake, Table, TableName, log};
+use ticklake_sql::{ErrorKind, Lake, Table, TableName, app_ids, log};
 
 use super::bar::{Bar, Key};
 use super::calendar::Calendar;
@@ -66,9 +66,12 @@ impl Revisions {
             .step("open or create a table")?;
         Ok(Self {
             committer: Committer::open(&table).await.step("read the positions of a table")?,
-            input_app: format!("ticklake/{}/input/silver.trades/{interval_name}", table.name()),
+            input_app: format!(
+                "{}/{interval_name}",
+                app_ids::input(table.name(), &TableName::silver_trades())
+            ),
             turn_app: format!("ticklake/{}/turn/{interval_name}", table.name()),
-            writer_app: format!("ticklake/{}/writer", table.name()),
+            writer_app: app_ids::writer(table.name()),
             table,
             calendar,
             interval_name: interval_name.to_owned(),

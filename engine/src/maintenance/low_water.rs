@@ -4,16 +4,11 @@
 use std::collections::HashMap;
 
 use chrono::{NaiveDate, TimeDelta};
-use ticklake_sql::TableName;
-
-/// App id whose position is the table's low-water mark: days since the epoch of the first date that is whole.
-pub fn app_id(table: &TableName) -> String {
-    format!("ticklake/{table}/low-water")
-}
+use ticklake_sql::{TableName, app_ids};
 
 /// The mark among a table's positions, where it has one.
 pub fn of(table: &TableName, positions: &HashMap<String, i64>) -> Option<NaiveDate> {
-    positions.get(&app_id(table)).copied().and_then(date)
+    positions.get(&app_ids::low_water(table)).copied().and_then(date)
 }
 
 pub fn days(date: NaiveDate) -> i64 {

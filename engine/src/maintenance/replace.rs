@@ -11,7 +11,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use deltalake::kernel::{Add, Remove};
 use serde_json::{Map, Value};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
-use ticklake_sql::{ErrorKind, Table, log};
+use ticklake_sql::{ErrorKind, Table, app_ids, log};
 
 use crate::error::Step;
 use crate::{Error, Result};
@@ -47,7 +47,7 @@ impl Replacer {
     pub async fn open(table: &Table) -> Result<Self> {
         Ok(Self {
             committer: Committer::open(table).await.step("read the positions of a table")?,
-            writer_app: format!("ticklake/{}/writer", table.name()),
+            writer_app: app_ids::writer(table.name()),
             table: table.clone(),
         })
     }

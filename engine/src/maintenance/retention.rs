@@ -11,7 +11,7 @@ use chrono::{NaiveDate, TimeDelta};
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
 use ticklake_sql::commit::{Txn, removal};
-use ticklake_sql::{Table, failpoint};
+use ticklake_sql::{Table, app_ids, failpoint};
 
 use super::active::ActiveFiles;
 use super::entries::entries;
@@ -69,7 +69,7 @@ pub async fn retain(table: &Table, tables: &[Table], options: RetentionOptions) 
         let unread = unread_dates(table, tables, column, files.version()).await?;
         let mut report = plan(table, column, cutoff, &files, &unread, options);
         let mark = report.low_water.map(low_water::days);
-        let recorded = replacer.position(&low_water::app_id(table.name()));
+        let recorded = replacer.position(&app_ids::low_water(table.name()));
         report.low_water = report.low_water.max(recorded.and_then(low_water::date));
         if report.dates.is_empty() || options.dry_run {
             report.elapsed = started.elapsed();
@@ -79,7 +79,7 @@ pub async fn retain(table: &Table, tables: &[Table], options: RetentionOptions) 
         let txn = mark
             .filter(|mark| recorded.is_none_or(|recorded| recorded <= *mark))
             .map(|version| Txn {
-                app_id: low_water::app_id(table.name()),
+                app_id: app_ids::low_water(table.name()),
                 version,
             });
         failpoint::reach("retention-planned");

@@ -11,7 +11,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde_json::{Map, json};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
-use ticklake_sql::{Lake, Table, TableName, log};
+use ticklake_sql::{Lake, Table, TableName, app_ids, log};
 
 use super::diff::{Diff, diff};
 use super::range::RebuildRange;
@@ -97,7 +97,7 @@ pub(crate) async fn lay(
             ("symbols".to_owned(), json!(range.symbols)),
         ]),
         txns: vec![Txn {
-            app_id: format!("ticklake/{}/writer", beside.name()),
+            app_id: app_ids::writer(beside.name()),
             version: 1,
         }],
         adds: adds.clone(),

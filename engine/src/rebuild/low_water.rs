@@ -1,7 +1,7 @@
 //! The first date for which a table still holds everything. Below it retention has taken the input away, and a rebuild would take the output too.
 
 use chrono::{NaiveDate, TimeDelta};
-use ticklake_sql::Table;
+use ticklake_sql::{Table, app_ids};
 
 use super::range::RebuildRange;
 use crate::error::Step;
@@ -13,7 +13,7 @@ pub const ARRIVAL_DAYS: i64 = 1;
 /// Refuses a range that begins below the mark of `table`, `margin_days` added. The mark is the position of an app id: days since the epoch.
 pub async fn check(table: &Table, margin_days: i64, range: &RebuildRange) -> Result<()> {
     let (_, positions) = table.positions().await.step("read the positions of a table")?;
-    let Some(mark) = positions.get(&format!("ticklake/{}/low-water", table.name())) else {
+    let Some(mark) = positions.get(&app_ids::low_water(table.name())) else {
         return Ok(());
     };
     let first_day = mark.saturating_add(margin_days);

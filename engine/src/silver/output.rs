@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use deltalake::kernel::{Add, Remove};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::log::LogEntry;
-use ticklake_sql::{ErrorKind, Table, TableName, log};
+use ticklake_sql::{ErrorKind, Table, TableName, app_ids, log};
 
 use super::held::{Held, Slot};
 use super::read::{self, FileRef, off_runtime};
@@ -50,10 +50,7 @@ pub enum Landed {
 impl Output {
     pub async fn open(table: Table, input: &TableName) -> Result<Self> {
         let committer = Committer::open(&table).await.step("read the positions of a table")?;
-        let (input_app, writer_app) = (
-            format!("ticklake/{}/input/{input}", table.name()),
-            format!("ticklake/{}/writer", table.name()),
-        );
+        let (input_app, writer_app) = (app_ids::input(table.name(), input), app_ids::writer(table.name()));
         let mut output = Self {
             table,
             committer,

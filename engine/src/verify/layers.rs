@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use deltalake::kernel::Add;
-use ticklake_sql::ErrorKind;
+use ticklake_sql::{ErrorKind, app_ids};
 
 use super::bronze::{self, Held, SharedOrigins, lock};
 use super::files::Shared;
@@ -60,7 +60,7 @@ impl Proof<'_> {
         };
         let held = match held {
             Some(held) => Some(self.as_of(held, bronze, &read).await?),
-            None if bronze.positions.contains_key(&format!("ticklake/{input}/low-water")) => {
+            None if bronze.positions.contains_key(&app_ids::low_water(input)) => {
                 self.note("retention has taken rows from bronze: only a full proof can hold silver against it".into());
                 None
             }

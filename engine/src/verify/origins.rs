@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use deltalake::kernel::Add;
-use ticklake_sql::offset_ranges;
+use ticklake_sql::{app_ids, offset_ranges};
 
 use super::snapshot::Snapshot;
 
@@ -64,10 +64,10 @@ impl Origins {
     /// Out of the positions and tags of bronze.trades.
     pub fn of(bronze: &Snapshot) -> Self {
         let name = bronze.table.name();
-        let [positions, topics, files, records] =
-            ["kafka", "kafka-topic", "file", "file-records"].map(|kind| format!("ticklake/{name}/{kind}/"));
+        let (positions, topics) = (app_ids::kafka_prefix(name), app_ids::kafka_topic_prefix(name));
+        let [files, records] = ["file", "file-records"].map(|kind| format!("ticklake/{name}/{kind}/"));
         let mut origins = Self {
-            cut: bronze.positions.contains_key(&format!("ticklake/{name}/low-water")),
+            cut: bronze.positions.contains_key(&app_ids::low_water(name)),
             ..Self::default()
         };
         let mut generations: HashMap<String, BTreeMap<i64, String>> = HashMap::new();

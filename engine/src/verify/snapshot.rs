@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use deltalake::kernel::Add;
-use ticklake_sql::{Lake, Table, TableName, log};
+use ticklake_sql::{Lake, Table, TableName, app_ids, log};
 
 use crate::error::Step;
 use crate::{Error, Result};
@@ -61,7 +61,7 @@ impl Snapshot {
     /// The newest version whose position in `input` is not beyond `limit`: a side table may be ahead of its main table.
     pub async fn not_beyond(self, input: &TableName, limit: Option<u64>) -> Result<Self> {
         let limit = limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1);
-        let app_id = self.input_app(input);
+        let app_id = app_ids::input(self.table.name(), input);
         if self.positions.get(&app_id).is_none_or(|position| *position <= limit) {
             return Ok(self);
         }
@@ -82,14 +82,10 @@ impl Snapshot {
         self.at(version).await
     }
 
-    fn input_app(&self, input: &TableName) -> String {
-        format!("ticklake/{}/input/{input}", self.table.name())
-    }
-
     /// Version of `input` that this table has read.
     pub fn position(&self, input: &TableName) -> Option<u64> {
         self.positions
-            .get(&self.input_app(input))
+            .get(&app_ids::input(self.table.name(), input))
             .and_then(|version| u64::try_from(*version).ok())
     }
 

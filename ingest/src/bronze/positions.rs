@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ticklake_sql::TableName;
 use ticklake_sql::commit::Txn;
+use ticklake_sql::{TableName, app_ids};
 
 use super::topic::TopicIdentity;
 use super::topic_id::TopicId;
@@ -19,11 +19,11 @@ pub fn app_id(table: &TableName, topic: &TopicIdentity, partition: i32) -> Strin
 }
 
 fn prefix(table: &TableName, cluster_id: &str, topic_id: &TopicId) -> String {
-    format!("ticklake/{table}/kafka/{cluster_id}/{topic_id}/")
+    format!("{}{cluster_id}/{topic_id}/", app_ids::kafka_prefix(table))
 }
 
 fn name_prefix(table: &TableName, cluster_id: &str, name: &str) -> String {
-    format!("ticklake/{table}/kafka-topic/{cluster_id}/{name}/")
+    format!("{}{cluster_id}/{name}/", app_ids::kafka_topic_prefix(table))
 }
 
 /// Txns that record `positions`.

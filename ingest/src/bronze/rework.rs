@@ -16,7 +16,7 @@ use deltalake::kernel::Add;
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
 use ticklake_sql::data_file::{self, FileOptions};
 use ticklake_sql::offset_ranges::{self, OffsetRange};
-use ticklake_sql::{Lake, Table, TableName};
+use ticklake_sql::{Lake, Table, TableName, app_ids};
 
 use super::columns::ChunkBuilder;
 use super::dead_letters::with_ingested_at;
@@ -248,7 +248,7 @@ async fn replace(letters: &Table, add: &Add, version: u64, rest: RecordBatch) ->
         offset_ranges::put(&mut file, &offset_ranges::merge(ranges));
         adds.push(file);
     }
-    let app_id = format!("ticklake/{}/writer", letters.name());
+    let app_id = app_ids::writer(letters.name());
     let commit = Commit {
         operation: "REWORK".into(),
         txns: vec![next(&committer, app_id)],
