@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use ticklake_sql::{TableName, models};
 
 use crate::error::{Error, Result};
+use crate::table_function;
 
 pub const NAME: &str = "ohlcv_known_at";
 const USAGE: &str = "write ohlcv_known_at('gold.ohlcv_1m', TIMESTAMP '2026-01-01 00:00:00')";
@@ -40,37 +41,27 @@ impl VisitorMut for Calls {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        let (name, args, alias) = match factor {
-            TableFactor::Table {
-                name,
-                args: Some(args),
-                alias,
-                ..
-            } => (name, args.args.as_slice(), alias),
-            TableFactor::Function { name, args, alias, .. } => (name, args.as_slice(), alias),
+        let subquery = match table_function::call(factor) {
+            Some((name, args)) if name == NAME => known_at(args),
             _ => return ControlFlow::Continue(()),
         };
-        if !name.to_string().eq_ignore_ascii_case(NAME) {
-            return ControlFlow::Continue(());
-        }
-        let alias = alias.take().unwrap_or_else(|| TableAlias {
+        let subquery = match subquery {
+            Ok(subquery) => Box::new(subquery),
+            Err(error) => return ControlFlow::Break(error),
+        };
+        let alias = table_function::take_alias(factor).unwrap_or_else(|| TableAlias {
             explicit: true,
             name: Ident::new(NAME),
             columns: Vec::new(),
             at: None,
         });
-        match known_at(args) {
-            Ok(subquery) => {
-                *factor = TableFactor::Derived {
-                    lateral: false,
-                    subquery: Box::new(subquery),
-                    alias: Some(alias),
-                    sample: None,
-                };
-                ControlFlow::Continue(())
-            }
-            Err(error) => ControlFlow::Break(error),
-        }
+        *factor = TableFactor::Derived {
+            lateral: false,
+            subquery,
+            alias: Some(alias),
+            sample: None,
+        };
+        ControlFlow::Continue(())
     }
 }
 

@@ -50,6 +50,7 @@ mod quotient;
 mod runs;
 mod stream;
 mod system;
+mod table_function;
 mod travel;
 mod yielding;
 

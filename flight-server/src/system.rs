@@ -9,7 +9,6 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{MemTable, TableProvider};
-use deltalake::ObjectStore;
 use ticklake_sql::Lake;
 
 use crate::error::Result;
@@ -103,9 +102,9 @@ pub async fn tables(lake: &Lake, all: &[Arc<TableVersion>]) -> Result<Arc<dyn Ta
     for version in all {
         let sizes = || version.files().iter().map(|file| file.file.object_meta.size);
         let rows: Option<usize> = version.files().iter().try_fold(0, |sum, file| Some(sum + file.rows?));
-        let depth = checkpoint(lake, version)
-            .await
-            .map_or(version.version() + 1, |at| version.version().saturating_sub(at));
+        // How many commits a cold reader replays.
+        let checkpoint = lake.checkpoint_version(version.name()).await.ok().flatten();
+        let depth = checkpoint.map_or(version.version() + 1, |at| version.version().saturating_sub(at));
         names[0].append_value(version.name().schema());
         names[1].append_value(version.name().table());
         let values = [
@@ -129,13 +128,4 @@ pub async fn tables(lake: &Lake, all: &[Arc<TableVersion>]) -> Result<Arc<dyn Ta
     columns.extend(numbers.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     columns.push(Arc::new(committed.finish()));
     table(schema(&fields), columns)
-}
-
-/// Version of the newest checkpoint: how many commits a cold reader replays is counted from there.
-async fn checkpoint(lake: &Lake, version: &TableVersion) -> Option<u64> {
-    let path = format!("{}/_delta_log/_last_checkpoint", version.name().path());
-    let path = deltalake::Path::parse(path).ok()?;
-    let found = lake.object_store().get_opts(&path, Default::default()).await.ok()?;
-    let hint: serde_json::Value = serde_json::from_slice(&found.bytes().await.ok()?).ok()?;
-    hint.get("version")?.as_u64()
 }

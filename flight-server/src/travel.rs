@@ -18,6 +18,7 @@ use ticklake_sql::{TableName, tables};
 
 use crate::error::{Error, Result};
 use crate::scan::PinnedTable;
+use crate::table_function;
 use crate::version::TableVersion;
 
 pub const NAME: &str = "table_at";
@@ -71,14 +72,9 @@ impl Visitor for Functions {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
-        let (name, args) = match factor {
-            TableFactor::Table {
-                name, args: Some(args), ..
-            } => (name, args.args.as_slice()),
-            TableFactor::Function { name, args, .. } => (name, args.as_slice()),
-            _ => return ControlFlow::Continue(()),
+        let Some((name, args)) = table_function::call(factor) else {
+            return ControlFlow::Continue(());
         };
-        let name = name.to_string().to_lowercase();
         if name == NAME {
             match travel(args) {
                 Ok(travel) => self.travels.insert(travel),

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::ddl::TableSpec;
-use crate::log_state::LogState;
+use crate::log_state::{LogState, checkpoint_hint};
 use crate::store::Location;
 use crate::{Clock, Error, History, Lease, Requests, Result, Table, TableName, create, probe, tables};
 
@@ -259,6 +259,12 @@ impl Lake {
             found.extend(self.find_table(&name).await?);
         }
         Ok(found)
+    }
+
+    /// Version of a table's newest checkpoint, as the hint in its log says.
+    pub async fn checkpoint_version(&self, name: &TableName) -> Result<Option<u64>> {
+        let hint = checkpoint_hint(&self.log_store(name)?).await?;
+        Ok(hint.map(|hint| hint.version))
     }
 
     /// Tables of a schema by their folders, in the order of their names.
