@@ -18,7 +18,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, SchemaRef};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName, log};
+use ticklake_sql::{Durability, TableName, log};
 use tokio::sync::oneshot;
 
 use figures::{peak_rss_mb, quantile, rounded, rss_mb, setting};
@@ -73,11 +73,7 @@ async fn run(folder: &Path, durability: Durability) {
         commits > EARLY + width,
         "TICKLAKE_BENCH_COMMITS is {commits}: the two windows overlap"
     );
-    let options = LakeOptions {
-        durability,
-        ..LakeOptions::default()
-    };
-    let lake = Lake::open(folder.to_str().unwrap(), options, Clock::system()).unwrap();
+    let lake = figures::lake(folder, durability);
     let table = lake.create_table(&TableName::bronze_trades()).await.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move {

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use ticklake_engine::backfill::{self, BackfillOptions, Progress};
 use ticklake_engine::silver::{Silver, SilverOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
+use ticklake_sql::{Durability, Lake};
 use tokio_util::sync::CancellationToken;
 
 use figures::{peak_rss_mb, quantile, rounded, setting};
@@ -60,7 +60,7 @@ fn main() {
 /// Seconds of bronze, then of silver from it.
 async fn apart(dir: &Path, zip: &Path, rows: u64) -> [f64; 2] {
     let started = Instant::now();
-    let lake = lake(dir);
+    let lake = empty(dir);
     load(&lake, zip).await;
     let bronze = started.elapsed().as_secs_f64();
     let refresh = Instant::now();
@@ -82,7 +82,7 @@ fn peers(zip: &Path, folder: &Path, runs: usize) {
 /// Silver follows bronze while the file is loaded; seconds of both.
 async fn together(dir: &Path, zip: &Path, rows: u64) -> f64 {
     let started = Instant::now();
-    let lake = lake(dir);
+    let lake = empty(dir);
     let loaded = CancellationToken::new();
     let (follow, done) = (lake.clone(), loaded.clone());
     let follow = tokio::spawn(async move {
@@ -121,13 +121,9 @@ async fn load(lake: &Lake, zip: &Path) {
     assert_eq!((report.bad(), report.failed().count()), (0, 0), "{report:?}");
 }
 
-fn lake(dir: &Path) -> Lake {
+fn empty(dir: &Path) -> Lake {
     let _ = std::fs::remove_dir_all(dir);
-    let options = LakeOptions {
-        durability: Durability::Sync,
-        ..LakeOptions::default()
-    };
-    Lake::open(dir.to_str().unwrap(), options, Clock::system()).unwrap()
+    figures::lake(dir, Durability::Sync)
 }
 
 fn figure(name: &str, rows: u64, seconds: &mut [f64], peak_mb: f64) {

@@ -26,9 +26,9 @@ use ticklake_engine::gold::{Gold, GoldOptions};
 use ticklake_engine::scan::{DataFile, OrderedScan, session};
 use ticklake_sql::commit::{Commit, Committer};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, Table, TableName, models};
+use ticklake_sql::{Durability, Table, TableName, models};
 
-use figures::setting;
+use figures::{lake, setting};
 
 mod figures;
 
@@ -87,12 +87,12 @@ async fn bench(dir: &Path, rows: u64, runs: u64) {
 
     let live = dir.join("live");
     let _ = std::fs::remove_dir_all(&live);
-    link(&dir.join("silver"), &live.join("silver"));
+    figures::link(&dir.join("silver"), &live.join("silver"));
     let options = GoldOptions {
         target_partitions: THREADS,
         ..GoldOptions::default()
     };
-    let mut gold = Gold::open(lake(&live), options).await.unwrap();
+    let mut gold = Gold::open(lake(&live, Durability::Os), options).await.unwrap();
     let started = Instant::now();
     let report = gold.refresh().await.unwrap();
     figure(
@@ -107,7 +107,10 @@ async fn bench(dir: &Path, rows: u64, runs: u64) {
 
 /// Ten thousand new trades a second, one commit of silver each, for two minutes of the same date: how long gold takes for each.
 async fn follow(dir: &Path, mut gold: Gold, rows: u64) {
-    let silver = lake(dir).table(&TableName::silver_trades()).await.unwrap();
+    let silver = lake(dir, Durability::Os)
+        .table(&TableName::silver_trades())
+        .await
+        .unwrap();
     let mut committer = Committer::open(&silver).await.unwrap();
     let mut market = Market::new(LIVE_TRADES * FILES);
     market.seq = vec![i64::from(u32::MAX); SYMBOLS as usize];
@@ -155,20 +158,6 @@ fn peers(dir: &Path, runs: u64) {
             status.success(),
             "the peers' bars differ, or one could not run: {status}"
         );
-    }
-}
-
-/// The same files under another folder: a lake of its own that may grow.
-fn link(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            link(&entry.path(), &target)
-        } else {
-            std::fs::hard_link(entry.path(), target).unwrap()
-        }
     }
 }
 
@@ -244,21 +233,16 @@ async fn read_columns(silver: &Table, files: &[Arc<DataFile>]) {
     }
 }
 
-fn lake(dir: &Path) -> Lake {
-    let options = LakeOptions {
-        durability: Durability::Os,
-        ..LakeOptions::default()
-    };
-    Lake::open(dir.to_str().unwrap(), options, Clock::system()).unwrap()
-}
-
 /// Silver of one day, made once.
 async fn silver(dir: &Path, rows: u64) -> Table {
     let done = dir.join("complete");
     if !done.exists() {
         let _ = std::fs::remove_dir_all(dir);
         std::fs::create_dir_all(dir).unwrap();
-        let table = lake(dir).create_table(&TableName::silver_trades()).await.unwrap();
+        let table = lake(dir, Durability::Os)
+            .create_table(&TableName::silver_trades())
+            .await
+            .unwrap();
         let mut market = Market::new(rows);
         let mut adds = Vec::new();
         for file in 0..FILES {
@@ -286,7 +270,10 @@ async fn silver(dir: &Path, rows: u64) -> Table {
             .unwrap();
         std::fs::write(done, "").unwrap();
     }
-    lake(dir).table(&TableName::silver_trades()).await.unwrap()
+    lake(dir, Durability::Os)
+        .table(&TableName::silver_trades())
+        .await
+        .unwrap()
 }
 
 /// Fifty random walks of different rate, price and volatility. Two thirds of the trades share their timestamp with a neighbour.

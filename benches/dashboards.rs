@@ -21,12 +21,12 @@ use futures::future::join_all;
 use ticklake_flight_server::{ServerOptions, UsersFile, serve};
 use ticklake_sql::commit::{Commit, Committer};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
+use ticklake_sql::{Durability, Lake, TableName};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use figures::{peak_rss_mb, quantile, setting};
+use figures::{lake, peak_rss_mb, quantile, setting};
 
 mod figures;
 
@@ -54,7 +54,7 @@ fn main() {
     let argument = std::env::args().find(|argument| argument.starts_with("--only-"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match argument.as_deref() {
-        Some("--only-fill") => runtime.block_on(fill(&lake(&dir))),
+        Some("--only-fill") => runtime.block_on(fill(&lake(&dir.join("lake"), Durability::Os))),
         Some("--only-serve") => runtime.block_on(serve_until_killed(&dir)),
         _ => {
             if !dir.join("made").exists() {
@@ -76,14 +76,6 @@ fn again(argument: &str) -> Command {
     command
 }
 
-fn lake(dir: &Path) -> Lake {
-    let options = LakeOptions {
-        durability: Durability::Os,
-        ..Default::default()
-    };
-    Lake::open(dir.join("lake").to_str().unwrap(), options, Clock::system()).unwrap()
-}
-
 async fn serve_until_killed(dir: &Path) {
     let users = dir.join("users.toml");
     let _none = std::fs::remove_file(&users);
@@ -98,9 +90,15 @@ async fn serve_until_killed(dir: &Path) {
         users_file: Some(users),
         ..Default::default()
     };
-    serve(listener, lake(dir), options, Arc::default(), CancellationToken::new())
-        .await
-        .unwrap();
+    serve(
+        listener,
+        lake(&dir.join("lake"), Durability::Os),
+        options,
+        Arc::default(),
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap();
 }
 
 /// Killed when dropped, however the bench ends.

@@ -18,7 +18,7 @@ use futures::TryStreamExt;
 use ticklake_flight_server::{ServerOptions, serve};
 use ticklake_sql::commit::{Commit, Committer};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
+use ticklake_sql::{Durability, Lake, TableName};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -47,11 +47,7 @@ const KEPT: &str = "SELECT * FROM gold.latest WHERE venue = ? AND symbol = ?";
 async fn main() {
     let rows: i64 = setting("TICKLAKE_BENCH_ROWS", 10_000_000);
     let dir = figures::folder().join(format!("flight-{rows}"));
-    let options = LakeOptions {
-        durability: Durability::Os,
-        ..Default::default()
-    };
-    let lake = Lake::open(dir.to_str().unwrap(), options, Clock::system()).unwrap();
+    let lake = figures::lake(&dir, Durability::Os);
     if std::env::args().any(|argument| argument == "--fill") {
         fill(&lake, rows).await;
         return;

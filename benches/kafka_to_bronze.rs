@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ticklake_ingest::bronze::{self, BronzeOptions, BronzeStatus};
 use ticklake_ingest::kafka::KafkaOptions;
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
+use ticklake_sql::Durability;
 use tokio_util::sync::CancellationToken;
 
 use figures::{cpu_seconds, peak_rss_mb, quantile, rounded, setting};
@@ -96,11 +96,7 @@ fn read(brokers: &str, topic: &str, records: u64) {
         Ok(folder) => tempfile::tempdir_in(folder).unwrap(),
         Err(_) => tempfile::tempdir().unwrap(),
     };
-    let options = LakeOptions {
-        durability: Durability::Sync,
-        ..LakeOptions::default()
-    };
-    let lake = Lake::open(folder.path().to_str().unwrap(), options, Clock::system()).unwrap();
+    let lake = figures::lake(folder.path(), Durability::Sync);
     let options = BronzeOptions {
         kafka: KafkaOptions::new(brokers),
         topic: topic.to_owned(),

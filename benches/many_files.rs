@@ -14,12 +14,12 @@ use std::time::Instant;
 use bronze::{START_US, land};
 use chrono::{DateTime, SecondsFormat, TimeDelta};
 use deltalake::kernel::Add;
-use figures::{peak_rss_mb, quantile, rounded, setting};
+use figures::{ms_since, peak_rss_mb, quantile, rounded, setting};
 use serde_json::{Value, json};
 use ticklake_engine::gold::{Gold, GoldOptions};
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_sql::commit::{Commit, Committer};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName, log};
+use ticklake_sql::{Durability, Lake, TableName, log};
 
 mod bronze;
 mod figures;
@@ -69,7 +69,7 @@ fn child(files: u64) -> Value {
 async fn case(files: u64, runs: i64) {
     std::fs::create_dir_all(figures::folder()).unwrap();
     let folder = tempfile::tempdir_in(figures::folder()).unwrap();
-    let lake = lake(folder.path().to_str().unwrap());
+    let lake = figures::lake(folder.path(), Durability::Os);
     let bronze = lake.create_table(&TableName::bronze_trades()).await.unwrap();
     let mut committer = Committer::open(&bronze).await.unwrap();
     land(&bronze, &mut committer, START_US, 0, TODAY).await;
@@ -81,13 +81,13 @@ async fn case(files: u64, runs: i64) {
     drop((silver, gold));
 
     // As a process finds it that starts now.
-    let lake = self::lake(folder.path().to_str().unwrap());
+    let lake = figures::lake(folder.path(), Durability::Os);
     let table = lake.table(&TableName::silver_trades()).await.unwrap();
     let mut open_ms = Vec::new();
     for _ in 0..5 {
         let began = Instant::now();
         assert!(table.files(None).await.unwrap().1.len() as u64 > files);
-        open_ms.push(ms(began));
+        open_ms.push(ms_since(began));
     }
     let mut silver = Silver::open(lake.clone(), SilverOptions::default()).await.unwrap();
     let mut gold = Gold::open(lake.clone(), GoldOptions::default()).await.unwrap();
@@ -96,10 +96,10 @@ async fn case(files: u64, runs: i64) {
         land(&bronze, &mut committer, START_US, TODAY + run * NEW_ROWS, NEW_ROWS).await;
         let began = Instant::now();
         assert_eq!(silver.refresh().await.unwrap().rows_out, NEW_ROWS as u64);
-        silver_ms.push(ms(began));
+        silver_ms.push(ms_since(began));
         let began = Instant::now();
         assert!(gold.refresh().await.unwrap().changed());
-        gold_ms.push(ms(began));
+        gold_ms.push(ms_since(began));
     }
     let first_ms = [silver_ms[0], gold_ms[0]].map(rounded);
     let mut append_ms = appends(&lake, runs).await;
@@ -109,18 +109,6 @@ async fn case(files: u64, runs: i64) {
         "first_silver_ms": first_ms[0], "silver_refresh_ms": quantile(&mut silver_ms, 0.5).map(rounded),
         "first_gold_ms": first_ms[1], "gold_refresh_ms": quantile(&mut gold_ms, 0.5).map(rounded), "peak_mb": peak_rss_mb(std::process::id()),
     }));
-}
-
-fn lake(uri: &str) -> Lake {
-    let options = LakeOptions {
-        durability: Durability::Os,
-        ..LakeOptions::default()
-    };
-    Lake::open(uri, options, Clock::system()).unwrap()
-}
-
-fn ms(began: Instant) -> f64 {
-    began.elapsed().as_secs_f64() * 1e3
 }
 
 /// `files` more in silver's log, on the days before; no input of gold's, which reads what changes data.
@@ -175,7 +163,7 @@ async fn appends(lake: &Lake, runs: i64) -> Vec<f64> {
         };
         let began = Instant::now();
         committer.commit(commit).await.unwrap();
-        times.push(ms(began));
+        times.push(ms_since(began));
     }
     times
 }

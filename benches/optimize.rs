@@ -5,22 +5,24 @@
 //! TICKLAKE_BENCH_RUNS (3). Each run merges a lake of hard links, in a process of its own: peak memory is that of one run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod figures;
 mod market;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
+use figures::setting;
 use market::Market;
 use ticklake_engine::maintenance::{OptimizeOptions, optimize};
 use ticklake_engine::silver::key::Keys;
 use ticklake_engine::silver::ranges::{Ranges, TAG};
 use ticklake_sql::commit::{Commit, Committer};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
+use ticklake_sql::{Durability, TableName};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,17 +42,9 @@ fn main() {
     if let (Ok(case), Ok(lake)) = (std::env::var(CASE), std::env::var(LAKE)) {
         return runtime.block_on(one(&case, Path::new(&lake)));
     }
-    let setting = |name: &str, usual: u64| {
-        std::env::var(name)
-            .ok()
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(usual)
-    };
     let files = setting("TICKLAKE_BENCH_FILES", 2_000);
     let runs = setting("TICKLAKE_BENCH_RUNS", 3);
-    let dir = std::env::var("TICKLAKE_BENCH_DIR")
-        .map_or_else(|_| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
-        .join(format!("optimize-{files}"));
+    let dir = figures::folder().join(format!("optimize-{files}"));
     for (case, sorted) in [("sorted", true), ("unsorted", false), ("deltalake", true)] {
         let origin = dir.join(if sorted { "sorted" } else { "unsorted" });
         runtime.block_on(fill(&origin, files, sorted));
@@ -68,7 +62,7 @@ fn main() {
             "bench": "optimize", "case": case, "files": files, "rows": files * ROWS_OF_A_FILE, "bytes": bytes, "threads": THREADS, "runs": runs,
             "median_s": seconds, "mb_per_s": (bytes as f64 / seconds / 1e4).round() / 100.0,
             "rows_per_s": ((files * ROWS_OF_A_FILE) as f64 / seconds).round(), "files_after": median["files_after"],
-            "peak_mb": lines.iter().map(|line| line["peak_mb"].as_u64().unwrap()).max(),
+            "peak_mb": lines.iter().filter_map(|line| line["peak_mb"].as_f64()).max_by(f64::total_cmp),
         });
         println!("{line}");
     }
@@ -77,7 +71,7 @@ fn main() {
 /// One run in a process of its own, on a lake of its own.
 fn child(case: &str, origin: &Path, run: &Path) -> serde_json::Value {
     let _ = std::fs::remove_dir_all(run);
-    link(origin, run);
+    figures::link(origin, run);
     let output = Command::new(std::env::current_exe().unwrap())
         .env(CASE, case)
         .env(LAKE, run)
@@ -88,7 +82,10 @@ fn child(case: &str, origin: &Path, run: &Path) -> serde_json::Value {
 }
 
 async fn one(case: &str, dir: &Path) {
-    let table = lake(dir).table(&TableName::silver_trades()).await.unwrap();
+    let table = figures::lake(dir, Durability::Os)
+        .table(&TableName::silver_trades())
+        .await
+        .unwrap();
     let target = 64 << 20;
     let started = Instant::now();
     let files_after = if case == "deltalake" {
@@ -110,24 +107,9 @@ async fn one(case: &str, dir: &Path) {
         optimize(&table, &options).await.unwrap().files_added
     };
     let line = serde_json::json!({
-        "seconds": (started.elapsed().as_secs_f64() * 1e3).round() / 1e3, "files_after": files_after, "peak_mb": peak_mb(),
+        "seconds": (started.elapsed().as_secs_f64() * 1e3).round() / 1e3, "files_after": files_after, "peak_mb": figures::peak_rss_mb(std::process::id()),
     });
     println!("{line}");
-}
-
-/// Most memory that this process ever held, megabytes.
-fn peak_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024 / 1_000_000
-}
-
-fn lake(dir: &Path) -> Lake {
-    let options = LakeOptions {
-        durability: Durability::Os,
-        ..LakeOptions::default()
-    };
-    Lake::open(dir.to_str().unwrap(), options, Clock::system()).unwrap()
 }
 
 /// The table, made once: a file a commit of silver's, with its tag.
@@ -138,7 +120,10 @@ async fn fill(dir: &Path, files: u64, sorted: bool) {
     }
     let _ = std::fs::remove_dir_all(dir);
     std::fs::create_dir_all(dir).unwrap();
-    let table = lake(dir).create_table(&TableName::silver_trades()).await.unwrap();
+    let table = figures::lake(dir, Durability::Os)
+        .create_table(&TableName::silver_trades())
+        .await
+        .unwrap();
     let mut market = Market::new();
     let mut adds = Vec::new();
     for _ in 0..files {
@@ -191,18 +176,4 @@ fn bytes(dir: &Path) -> u64 {
         .unwrap()
         .map(|file| file.unwrap().metadata().unwrap().len())
         .sum()
-}
-
-/// The same files under another folder: a lake of its own that may change.
-fn link(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            link(&entry.path(), &target)
-        } else {
-            std::fs::hard_link(entry.path(), target).unwrap()
-        }
-    }
 }

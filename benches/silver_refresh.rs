@@ -2,16 +2,18 @@
 //! filled. One JSON line a figure.
 //!
 //! `cargo bench --workspace --bench silver_refresh`; TICKLAKE_BENCH_ROWS (20,000,000), TICKLAKE_BENCH_RUNS (100 refreshes).
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::time::Instant;
 
 use bronze::{DAY_US, START_US, land};
+use figures::setting;
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_sql::commit::Committer;
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, Table, TableName};
+use ticklake_sql::{Durability, Table, TableName};
 
 mod bronze;
+mod figures;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,7 +23,6 @@ const COMMIT_ROWS: i64 = 250_000;
 const NEW_ROWS: i64 = 1_000;
 
 fn main() {
-    let setting = |name: &str, usual: i64| std::env::var(name).map_or(usual, |value| value.parse().unwrap());
     let rows = setting("TICKLAKE_BENCH_ROWS", 20_000_000);
     let runs = setting("TICKLAKE_BENCH_RUNS", 100);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -34,11 +35,7 @@ fn main() {
 
 async fn bench(rows: i64, runs: i64) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let options = LakeOptions {
-        durability: Durability::Os,
-        ..LakeOptions::default()
-    };
-    let lake = Lake::open(folder.path().to_str().unwrap(), options, Clock::system()).unwrap();
+    let lake = figures::lake(folder.path(), Durability::Os);
     let bronze = lake.create_table(&TableName::bronze_trades()).await.unwrap();
     let mut committer = Committer::open(&bronze).await.unwrap();
     let mut silver = Silver::open(lake, SilverOptions::default()).await.unwrap();

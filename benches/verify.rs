@@ -13,7 +13,7 @@ use ticklake_engine::backfill::{self, BackfillOptions, Progress};
 use ticklake_engine::gold::{Gold, GoldOptions};
 use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_engine::verify::{VerifyOptions, verify};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
+use ticklake_sql::{Durability, Lake};
 use tokio_util::sync::CancellationToken;
 
 use figures::{peak_rss_mb, quantile, rounded, setting};
@@ -70,14 +70,10 @@ fn gold(interval: &str) -> GoldOptions {
 /// The lake, made once.
 async fn filled(dir: &Path, rows: u64) -> Lake {
     let (folder, complete) = (dir.join("lake"), dir.join("complete"));
-    let options = LakeOptions {
-        durability: Durability::Os,
-        ..LakeOptions::default()
-    };
     if !complete.exists() {
         let _ = std::fs::remove_dir_all(&folder);
     }
-    let lake = Lake::open(folder.to_str().unwrap(), options, Clock::system()).unwrap();
+    let lake = figures::lake(&folder, Durability::Os);
     if complete.exists() {
         return lake;
     }

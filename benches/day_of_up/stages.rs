@@ -17,6 +17,7 @@ use ticklake_sql::Lake;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::figures::ms_since;
 use crate::topic::{self, Topic};
 use crate::{COMMIT_AGE, MovedClock};
 
@@ -98,16 +99,16 @@ impl Stages {
         let began = Instant::now();
         self.produce();
         self.await_bronze().await;
-        self.times[0].1.push(ms(began));
+        self.times[0].1.push(ms_since(began));
         let began = Instant::now();
         let report = self.silver.refresh().await.unwrap();
         assert_eq!((report.rows_out, report.quarantined), (self.trades_per_commit, 0));
-        self.times[1].1.push(ms(began));
+        self.times[1].1.push(ms_since(began));
         for (gold, times) in self.gold.iter_mut().zip(&mut self.times[2..]) {
             let began = Instant::now();
             let report = gold.refresh().await.unwrap();
             assert!(report.changed());
-            times.1.push(ms(began));
+            times.1.push(ms_since(began));
         }
     }
 
@@ -162,8 +163,4 @@ fn upkeep() -> Vec<JobOptions> {
         JobOptions::maintain(Maintain::Optimize(OptimizeOptions::default()), every(OPTIMIZE)),
         JobOptions::maintain(Maintain::Vacuum(VacuumOptions::default()), every(VACUUM)),
     ]
-}
-
-fn ms(began: Instant) -> f64 {
-    began.elapsed().as_secs_f64() * 1e3
 }

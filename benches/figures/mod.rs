@@ -1,8 +1,11 @@
-//! What every bench does the same way: settings from the environment, order statistics, readings of /proc, one JSON line a figure.
+//! What every bench does the same way: settings from the environment, a lake in a folder, order statistics, readings of /proc, one JSON line a figure.
 #![allow(dead_code)] // each bench uses a part
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Instant;
+
+use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
 
 /// The environment's value of `name`, or the usual one. A value that does not parse ends the bench: nobody should read figures of other settings.
 pub fn setting<T: FromStr>(name: &str, usual: T) -> T {
@@ -17,6 +20,32 @@ pub fn setting<T: FromStr>(name: &str, usual: T) -> T {
 /// Where benches keep what they made: TICKLAKE_BENCH_DIR, or a folder in the target folder.
 pub fn folder() -> PathBuf {
     setting("TICKLAKE_BENCH_DIR", PathBuf::from(env!("CARGO_TARGET_TMPDIR")))
+}
+
+pub fn lake(folder: &Path, durability: Durability) -> Lake {
+    let options = LakeOptions {
+        durability,
+        ..LakeOptions::default()
+    };
+    Lake::open(folder.to_str().unwrap(), options, Clock::system()).unwrap()
+}
+
+/// The same files under another folder: a lake of its own that may grow and change.
+pub fn link(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            link(&entry.path(), &target)
+        } else {
+            std::fs::hard_link(entry.path(), target).unwrap()
+        }
+    }
+}
+
+pub fn ms_since(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
 }
 
 pub fn print(figure: serde_json::Value) {
