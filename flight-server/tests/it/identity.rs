@@ -138,6 +138,7 @@ async fn a_denied_schema_is_closed_at_every_door() {
         "SELECT (SELECT count(*) FROM silver.trades)",
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM ticklake.silver.trades)",
         "SELECT symbol FROM gold.ohlcv_1m UNION ALL SELECT symbol FROM silver.trades",
+        "SELECT * FROM table_at('silver.trades', 1)",
     ] {
         let refused = query(&mut alice, sql).await.expect_err(sql);
         assert!(
@@ -154,6 +155,7 @@ async fn a_denied_schema_is_closed_at_every_door() {
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'silver'",
         "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'silver'",
         "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'silver'",
+        "SELECT count(*) FROM system.tables WHERE table_schema = 'silver'",
     ] {
         assert_eq!(number(&mut alice, sql).await, 0, "{sql}");
         assert!(number(&mut root, sql).await > 0, "{sql}");
