@@ -7,13 +7,20 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::{Running, eventually, output, stdout, ticklake};
-use crate::up::{assert_exact, start};
+use crate::up::{Up, assert_exact, start};
 
 const QUICK: &str = "[jobs]\nlease = '2s'\n";
 const LONG: Duration = Duration::from_secs(60);
 
-fn run(folder: &Path, lake: &str) -> Running {
-    Running::start(ticklake(folder).args(["run", "--lake", lake]))
+/// `up`, which works, and `run` beside it, which stands by.
+fn up_and_standby(folder: &Path, lake: &str) -> (Up, Running) {
+    let up = start(folder, &[]);
+    up.wait_for_trades(folder, 0, LONG);
+    let standby = Running::start(ticklake(folder).args(["run", "--lake", lake]));
+    eventually(&format!("a standby\n{}", standby.said()), LONG, || {
+        job(folder, lake, "silver").filter(|job| job["standing_by"] == 1)
+    });
+    (up, standby)
 }
 
 /// What `ticklake jobs` says of one job.
@@ -47,12 +54,7 @@ fn of_two_schedulers_one_works_and_a_killed_one_is_followed_at_once() {
     let lake = folder.join("data/lake");
     let uri = lake.to_str().unwrap();
     // Thirty seconds: nobody waits that long for a process that is known to be gone.
-    let up = start(folder, &[]);
-    up.wait_for_trades(folder, 0, LONG);
-    let standby = run(folder, uri);
-    eventually(&format!("a standby\n{}", standby.said()), LONG, || {
-        job(folder, uri, "silver").filter(|job| job["standing_by"] == 1)
-    });
+    let (up, standby) = up_and_standby(folder, uri);
     up.wait_for_trades(folder, up.trades(folder), LONG);
     assert_eq!(tokens(&lake, "silver/trades", "silver").iter().max(), Some(&1));
     up.process.kill();
@@ -82,12 +84,7 @@ fn a_scheduler_that_was_stopped_in_the_middle_writes_nothing_when_it_wakes() {
     std::fs::write(folder.join("ticklake.toml"), QUICK).unwrap();
     let lake = folder.join("data/lake");
     let uri = lake.to_str().unwrap();
-    let up = start(folder, &[]);
-    up.wait_for_trades(folder, 0, LONG);
-    let standby = run(folder, uri);
-    eventually(&format!("a standby\n{}", standby.said()), LONG, || {
-        job(folder, uri, "silver").filter(|job| job["standing_by"] == 1)
-    });
+    let (up, standby) = up_and_standby(folder, uri);
     up.process.signal("-STOP");
     let all = ["silver/trades", "silver/quarantine", "gold/ohlcv_1m", "gold/ohlcv_5m"];
     let job_of = |table: &str| match table {
