@@ -11,11 +11,13 @@ use tonic::Request;
 
 use crate::caller::Caller;
 use crate::error::Result;
+use crate::latest;
 use crate::schemas::CATALOG;
 use crate::service::Service;
 
 const SILVER_TRADES: &[&str] = &["venue", "symbol", "kind", "trade_id"];
 const BARS: &[&str] = &["venue", "symbol", "window_start"];
+const LATEST: &[&str] = &["venue", "symbol"];
 
 /// `CommandGetPrimaryKeys` of FlightSql.proto.
 static PRIMARY: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -67,7 +69,9 @@ pub async fn primary(
 ) -> Result<RecordBatch> {
     let identity = Caller::of(&service.engine, request)?.identity;
     let tables = service.engine.snapshots.all().await?;
-    let names = tables.iter().map(|t| t.name());
+    let latest = TableName::parse(&format!("{}.{}", latest::SCHEMA, latest::TABLE))?;
+    let made = tables.iter().any(|t| *t.name() == latest::source()).then_some(&latest);
+    let names = tables.iter().map(|t| t.name()).chain(made);
     primary_of(&query, names.filter(|name| identity.may_read(name.schema())))
 }
 
@@ -99,6 +103,7 @@ fn primary_of<'a>(query: &CommandGetPrimaryKeys, tables: impl Iterator<Item = &'
 fn key_of(name: &TableName) -> &'static [&'static str] {
     match (name.schema(), name.table()) {
         ("silver", "trades") => SILVER_TRADES,
+        (latest::SCHEMA, latest::TABLE) => LATEST,
         ("gold", table) if table.starts_with("ohlcv_") => BARS,
         _ => &[],
     }

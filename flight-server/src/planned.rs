@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use ticklake_sql::TableName;
 
 use crate::bind;
 use crate::engine::Engine;
@@ -41,6 +42,8 @@ struct Pinned {
     tables: Vec<Arc<TableVersion>>,
     /// Those of `table_at`, by their key.
     travels: HashMap<String, Arc<TableVersion>>,
+    /// Where the trades of `gold.latest` are found; not a table of the statement.
+    trades: Option<Arc<TableVersion>>,
     missing: Vec<String>,
     versions: BTreeMap<String, u64>,
     committed_ms: BTreeMap<String, i64>,
@@ -124,10 +127,16 @@ impl Engine {
             ..Default::default()
         };
         let wanted = |key: &str| versions.as_ref().and_then(|v| v.get(key).copied());
-        for name in &parsed.tables {
+        let mut names: Vec<&TableName> = parsed.tables.iter().collect();
+        // The bars before the trades that they are made of.
+        names.sort_by_key(|name| parsed.latest && **name != latest::source());
+        for name in names {
             let key = name.to_string();
             let found = match wanted(&key) {
                 Some(version) => self.snapshots.at(name, version).await,
+                None if parsed.latest && *name == latest::trades() => {
+                    self.snapshots.newest_beside(name, &latest::source()).await
+                }
                 None => self.snapshots.newest(name).await,
             };
             match found {
@@ -139,8 +148,12 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        if parsed.latest && !pinned.missing.is_empty() {
-            pinned.missing.push(format!("{}.{}", latest::SCHEMA, latest::TABLE));
+        if parsed.latest {
+            if pinned.missing.is_empty() {
+                self.pin_trades(&mut pinned, versions.as_ref()).await?;
+            } else {
+                pinned.missing.push(format!("{}.{}", latest::SCHEMA, latest::TABLE));
+            }
         }
         for travel in &parsed.travels {
             let key = travel.to_string();
@@ -153,6 +166,30 @@ impl Engine {
             pinned.travels.insert(key, version);
         }
         Ok(pinned)
+    }
+
+    /// The version of silver's trades that `gold.latest` looks into; None where the lake has none.
+    async fn pin_trades(&self, pinned: &mut Pinned, versions: Option<&BTreeMap<String, u64>>) -> Result<()> {
+        let name = latest::trades();
+        let known = pinned.tables.iter().find(|t| *t.name() == name).cloned();
+        let found = match (known, versions) {
+            (Some(known), _) => Ok(known),
+            (None, None) => self.snapshots.newest_beside(&name, &latest::source()).await,
+            (None, Some(versions)) => match versions.get(&name.to_string()) {
+                Some(version) => self.snapshots.at(&name, *version).await,
+                // There were none when the ticket was made.
+                None => return Ok(()),
+            },
+        };
+        match found {
+            Ok(version) => {
+                pinned.note(name.to_string(), &version);
+                pinned.trades = Some(version);
+                Ok(())
+            }
+            Err(Error::NotFound(_)) if versions.is_none() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a statement is planned with: only the tables that it may see are there.
@@ -171,7 +208,7 @@ impl Engine {
         {
             made.insert(
                 (latest::SCHEMA, latest::TABLE),
-                self.latest.at(&bars, &self.template).await?,
+                self.latest.at(&bars, pinned.trades.as_deref(), &self.template).await?,
             );
         }
         if parsed.lists_tables {

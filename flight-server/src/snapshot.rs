@@ -113,6 +113,24 @@ impl Snapshots {
         Ok(newest)
     }
 
+    /// The newest version of `name` as of a look no older than that at `other`, so that what a version of `other` was made from is in it.
+    pub async fn newest_beside(&self, name: &TableName, other: &TableName) -> Result<Arc<TableVersion>> {
+        let (follower, other) = (self.follower(name).await?, self.follower(other).await?);
+        let look = async {
+            let seen = *other.looked.lock().await;
+            let late = *follower.looked.lock().await < seen;
+            if late {
+                follower.look(&self.0.status).await
+            } else {
+                Ok(())
+            }
+        };
+        if let Ok(looked) = tokio::time::timeout(REFRESH_WAIT, look).await {
+            looked?;
+        }
+        self.newest(name).await
+    }
+
     /// Version `version` of `name`, for a ticket.
     pub async fn at(&self, name: &TableName, version: u64) -> Result<Arc<TableVersion>> {
         let follower = self.follower(name).await?;

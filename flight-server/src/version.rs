@@ -1,6 +1,6 @@
 //! One version of one table: its files, and their statistics as columns for pruning. Immutable and shared.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, UInt64Array};
@@ -117,24 +117,25 @@ impl TableVersion {
         self.by_path.is_empty()
     }
 
-    /// The greatest time that any file's statistics tell, microseconds.
-    pub fn newest_us(&self) -> Option<i64> {
+    /// The same with only the files that may hold rows of one of `times`, microseconds.
+    pub fn holding(&self, times: &BTreeSet<i64>) -> Self {
         let time = self.time_column();
-        self.by_path.values().filter_map(|file| latest(file, time)).max()
+        self.only(|file| {
+            let (from, to) = span(file, time);
+            from <= to && times.range(from..=to).next().is_some()
+        })
+    }
+
+    /// The same with only the files that may hold rows of `us` or later.
+    pub fn since(&self, us: i64) -> Self {
+        let time = self.time_column();
+        self.only(|file| span(file, time).1 >= us)
     }
 
     /// From and to which time the rows of each file lie, microseconds; all of time where its statistics do not tell.
     pub fn spans_us(&self) -> Vec<(i64, i64)> {
         let time = self.time_column();
-        let spans = self.by_path.values();
-        spans
-            .map(|file| {
-                (
-                    earliest(file, time).unwrap_or(i64::MIN),
-                    latest(file, time).unwrap_or(i64::MAX),
-                )
-            })
-            .collect()
+        self.by_path.values().map(|file| span(file, time)).collect()
     }
 
     fn assemble(
@@ -311,6 +312,14 @@ fn latest(file: &DataFile, time: Option<usize>) -> Option<i64> {
 fn earliest(file: &DataFile, time: Option<usize>) -> Option<i64> {
     let statistics = file.file.statistics.as_ref()?;
     micros(statistics.column_statistics.get(time?)?.min_value.get_value()?)
+}
+
+/// From and to which time the file's rows lie; all of time where its statistics do not tell.
+fn span(file: &DataFile, time: Option<usize>) -> (i64, i64) {
+    (
+        earliest(file, time).unwrap_or(i64::MIN),
+        latest(file, time).unwrap_or(i64::MAX),
+    )
 }
 
 fn micros(value: &ScalarValue) -> Option<i64> {

@@ -56,9 +56,12 @@ impl TestLake {
         add(&self.bars().await, symbol, minutes).await
     }
 
+    pub async fn trades(&self) -> Table {
+        self.lake.create_table(&TableName::silver_trades()).await.unwrap()
+    }
+
     pub async fn add_trades(&self, symbol: &str, rows: std::ops::Range<i64>) -> u64 {
-        let table = self.lake.create_table(&TableName::silver_trades()).await.unwrap();
-        add(&table, symbol, rows).await
+        add(&self.trades().await, symbol, rows).await
     }
 
     pub async fn serve(&self, options: ServerOptions) -> TestServer {
@@ -77,7 +80,10 @@ pub fn open(dir: &tempfile::TempDir) -> Lake {
 
 /// One commit of rows of the first day: row `i` is minute `i`.
 pub async fn add(table: &Table, symbol: &str, rows: std::ops::Range<i64>) -> u64 {
-    let batch = rows_of(&table.spec().file_schema(), symbol, rows);
+    add_batch(table, rows_of(&table.spec().file_schema(), symbol, rows)).await
+}
+
+pub async fn add_batch(table: &Table, batch: RecordBatch) -> u64 {
     let partition = BTreeMap::from([("date".to_owned(), "2026-01-01".to_owned())]);
     let add = data_file::write(table, partition, vec![batch], FileOptions::default())
         .await

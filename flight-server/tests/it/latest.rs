@@ -1,6 +1,7 @@
 //! `gold.latest`: always what a query over the bars finds, at the ticket's version.
 
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::Int64Type;
 use ticklake_flight_server::{Secret, ServerOptions};
 use ticklake_sql::commit::{Commit, Committer, Txn, removal};
 use tonic::Code;
@@ -64,13 +65,106 @@ async fn the_newest_bar_of_each_symbol_is_kept_through_commits() {
     check(&mut client, 95, 4).await;
     replace(&lake, replaced, "ETH-USDT", 33..37).await;
     check(&mut client, 96, 4).await;
-    // What has not traded for seven days is left out.
-    let week = 7 * 24 * 60;
-    lake.add_bars("BTC-USDT", week + 6..week + 7).await;
-    eventually("the commit is seen", async || number(&mut client, COUNT).await == 97).await;
-    let symbols = rows(&mut client, LATEST).await;
-    let symbols: Vec<_> = symbols.column(1).as_string::<i32>().iter().flatten().collect();
-    assert_eq!(symbols, ["BTC-USDT", "ETH-USDT", "SOL-USDT"]);
+    // A symbol stays, however long it has been silent: here and in a server that has read nothing yet.
+    let year = 365 * 24 * 60;
+    lake.add_bars("BTC-USDT", year..year + 1).await;
+    check(&mut client, 97, 4).await;
+    let other = TestServer::start(open(&lake.dir), ServerOptions::default()).await;
+    check(&mut other.client().await, 97, 4).await;
+    other.stop().await;
+    server.stop().await;
+}
+
+const TRADES: &str =
+    "SELECT symbol, last_ts, last_seq, last_price, last_qty, last_side, last_trade_id FROM gold.latest ORDER BY symbol";
+const LAST_TRADES: &str = "SELECT symbol, ts AS last_ts, seq AS last_seq, price AS last_price, qty AS last_qty, side AS last_side, trade_id AS last_trade_id
+    FROM (SELECT *, row_number() OVER (PARTITION BY venue, symbol ORDER BY ts DESC, seq DESC, trade_id DESC) AS place FROM silver.trades)
+    WHERE place = 1 ORDER BY symbol";
+
+/// Waits until `symbol` ends with trade `id`, then holds all columns of all last trades against silver's.
+async fn check_trades(client: &mut Client, symbol: &str, id: &str) {
+    let ended = format!("SELECT count(*) FROM gold.latest WHERE symbol = '{symbol}' AND last_trade_id = '{id}'");
+    eventually("the trade is seen", async || number(client, &ended).await == 1).await;
+    assert_eq!(
+        values(&rows(client, TRADES).await),
+        values(&rows(client, LAST_TRADES).await)
+    );
+}
+
+/// Without the schema: columns of the one may be NULL, those of the other not.
+fn values(rows: &RecordBatch) -> Vec<ArrayRef> {
+    rows.columns().to_vec()
+}
+
+#[tokio::test]
+async fn each_bar_comes_with_the_trade_that_it_ends_with() {
+    let lake = TestLake::with_bars(10).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    // Without silver the price is the bar's.
+    let without = rows(&mut client, TRADES).await;
+    assert_eq!(without.num_rows(), 3);
+    assert_eq!((without.column(3).null_count(), without.column(6).null_count()), (0, 3));
+    for symbol in ["BTC-USDT", "ETH-USDT", "SOL-USDT"] {
+        lake.add_trades(symbol, 0..10).await;
+    }
+    // Trades that were not there yet are found when they are.
+    check_trades(&mut client, "SOL-USDT", "SOL-USDT-9").await;
+    for newest in 10..13 {
+        lake.add_trades("BTC-USDT", newest..newest + 1).await;
+        lake.add_bars("BTC-USDT", newest..newest + 1).await;
+        check_trades(&mut client, "BTC-USDT", &format!("BTC-USDT-{newest}")).await;
+    }
+    // A trade that no bar counts yet is not shown: bar and trade are of one state.
+    lake.add_trades("ETH-USDT", 10..11).await;
+    let ended = "SELECT last_trade_id FROM gold.latest WHERE symbol = 'ETH-USDT'";
+    let seen = "SELECT count(*) FROM silver.trades";
+    eventually("the trade is seen", async || number(&mut client, seen).await == 34).await;
+    let ids = rows(&mut client, ended).await;
+    assert_eq!(ids.column(0).as_string::<i32>().value(0), "ETH-USDT-9");
+    lake.add_bars("ETH-USDT", 10..11).await;
+    check_trades(&mut client, "ETH-USDT", "ETH-USDT-10").await;
+    let other = TestServer::start(open(&lake.dir), ServerOptions::default()).await;
+    check_trades(&mut other.client().await, "ETH-USDT", "ETH-USDT-10").await;
+    other.stop().await;
+    server.stop().await;
+}
+
+/// `rows` with `values` in the place of text column `name`.
+fn with_text(rows: &RecordBatch, name: &str, values: &[&str]) -> RecordBatch {
+    let mut columns = rows.columns().to_vec();
+    columns[rows.schema().index_of(name).unwrap()] = std::sync::Arc::new(StringArray::from(values.to_vec()));
+    RecordBatch::try_new(rows.schema(), columns).unwrap()
+}
+
+#[tokio::test]
+async fn what_corrects_a_trade_is_shown_and_what_is_cancelled_is_not() {
+    let lake = TestLake::with_bars(10).await;
+    let trades = lake.trades().await;
+    let schema = trades.spec().file_schema();
+    // Two trades end BTC's bar; the one with the greater id was cancelled. ETH's was corrected twice.
+    add_batch(&trades, rows_of(&schema, "BTC-USDT", 9..10)).await;
+    let twin = with_text(&rows_of(&schema, "BTC-USDT", 9..10), "trade_id", &["BTC-USDT-9x"]);
+    add_batch(&trades, twin).await;
+    add_batch(&trades, rows_of(&schema, "ETH-USDT", 9..10)).await;
+    let cancel = with_text(&rows_of(&schema, "BTC-USDT", 20..21), "kind", &["cancel"]);
+    add_batch(&trades, with_text(&cancel, "ref_trade_id", &["BTC-USDT-9x"])).await;
+    let correct = with_text(&rows_of(&schema, "ETH-USDT", 30..32), "kind", &["correct", "correct"]);
+    add_batch(&trades, with_text(&correct, "ref_trade_id", &["ETH-USDT-9"; 2])).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let shown = rows(&mut client, "SELECT last_trade_id, CAST(floor(last_qty) AS BIGINT), CAST(floor(last_price) AS BIGINT) FROM gold.latest ORDER BY symbol").await;
+    let ids: Vec<_> = shown.column(0).as_string::<i32>().iter().collect();
+    assert_eq!(ids, [Some("BTC-USDT-9"), Some("ETH-USDT-9"), None]);
+    let whole = |column: usize| {
+        shown
+            .column(column)
+            .as_primitive::<Int64Type>()
+            .iter()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(whole(1), [Some(109), Some(131), None]);
+    assert_eq!(whole(2), [Some(109), Some(131), Some(109)]);
     server.stop().await;
 }
 
