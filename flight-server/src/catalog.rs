@@ -23,6 +23,7 @@ use crate::output;
 use crate::profile::Profile;
 use crate::schemas::{CATALOG, SCHEMAS};
 use crate::service::Service;
+use crate::system;
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";
@@ -69,6 +70,9 @@ pub async fn tables(service: &Service, query: CommandGetTables, request: &Reques
         .collect();
     if let Some(bars) = specs.iter().find(|spec| spec.name == latest::source()).cloned() {
         specs.push(Arc::new(latest::spec(&bars)?));
+    }
+    if caller.identity.may_read(system::SCHEMA) {
+        specs.extend(system::specs()?.map(Arc::new));
     }
     list(&query, specs, caller.profile)
 }
@@ -183,6 +187,7 @@ fn type_name(data_type: &DataType) -> String {
         DataType::Float64 => "DOUBLE".into(),
         DataType::Date32 => "DATE".into(),
         DataType::Decimal128(_, _) => "DECIMAL".into(),
+        DataType::UInt64 => "BIGINT UNSIGNED".into(),
         DataType::Timestamp(_, None) => "TIMESTAMP".into(),
         DataType::Timestamp(_, Some(_)) => "TIMESTAMP WITH TIME ZONE".into(),
         DataType::List(item) => format!("{} ARRAY", type_name(item.data_type())),
@@ -325,7 +330,7 @@ mod tests {
         let all = || SCHEMAS.into_iter();
         assert_eq!(
             list_schemas(CommandGetDbSchemas::default(), all()).unwrap().num_rows(),
-            3
+            4
         );
         let one = CommandGetDbSchemas {
             catalog: None,

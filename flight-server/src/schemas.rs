@@ -12,7 +12,7 @@ use crate::version::TableVersion;
 
 pub const CATALOG: &str = "ticklake";
 /// Always there, with or without tables.
-pub const SCHEMAS: [&str; 3] = ["bronze", "silver", "gold"];
+pub const SCHEMAS: [&str; 4] = ["bronze", "silver", "gold", "system"];
 /// Tables whose rows are made for the statement, by schema and name.
 pub type Made = BTreeMap<(&'static str, &'static str), Arc<dyn TableProvider>>;
 /// Where a table name without a schema is looked for.

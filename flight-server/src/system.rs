@@ -1,6 +1,7 @@
 //! The schema `system`: what runs and ran here, and how the tables of the lake stand. Rows are made when a statement that reads
 //! them is planned; a caller sees its own statements and the tables it may read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +10,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{MemTable, TableProvider};
-use ticklake_sql::Lake;
+use ticklake_sql::ddl::TableSpec;
+use ticklake_sql::{Lake, TableName};
 
 use crate::error::Result;
 use crate::queries::Query;
@@ -38,6 +40,52 @@ fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
 fn table(schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<Arc<dyn TableProvider>> {
     let batch = RecordBatch::try_new(schema.clone(), columns)?;
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+}
+
+fn queries_schema() -> SchemaRef {
+    let names = ["id", "user_name", "peer", "client", "state", "outcome", "tables", "sql"];
+    let counts = [
+        "queue_ms",
+        "plan_ms",
+        "execute_ms",
+        "rows",
+        "bytes",
+        "peak_memory_bytes",
+    ];
+    let mut fields: Vec<_> = names.iter().map(|name| (*name, DataType::Utf8)).collect();
+    fields.push(("started_at", utc()));
+    fields.extend(counts.iter().map(|name| (*name, DataType::Int64)));
+    schema(&fields)
+}
+
+fn tables_schema() -> SchemaRef {
+    let counts = ["version", "files", "bytes", "small_files", "rows", "log_depth"];
+    let mut fields = vec![("table_schema", DataType::Utf8), ("table_name", DataType::Utf8)];
+    fields.extend(counts.iter().map(|name| (*name, DataType::UInt64)));
+    fields.push(("committed_at", utc()));
+    schema(&fields)
+}
+
+/// The tables as catalogs describe them, beside those of the lake.
+pub fn specs() -> Result<[TableSpec; 2]> {
+    let spec = |name: &str, comment: &str, schema: SchemaRef| -> Result<TableSpec> {
+        Ok(TableSpec {
+            name: TableName::parse(&format!("{SCHEMA}.{name}"))?,
+            comment: comment.to_owned(),
+            schema,
+            partition_columns: Vec::new(),
+            sort_columns: Vec::new(),
+            properties: BTreeMap::new(),
+        })
+    };
+    Ok([
+        spec(
+            QUERIES,
+            "what runs on this server, and its last statements",
+            queries_schema(),
+        )?,
+        spec(TABLES, "how the tables of the lake stand", tables_schema())?,
+    ])
 }
 
 /// `system.queries`: one row a statement, running ones first.
@@ -76,22 +124,10 @@ pub fn queries(all: &[Arc<Query>]) -> Result<Arc<dyn TableProvider>> {
             builder.append_value(value);
         }
     }
-    let names = ["id", "user_name", "peer", "client", "state", "outcome", "tables", "sql"];
-    let counts = [
-        "queue_ms",
-        "plan_ms",
-        "execute_ms",
-        "rows",
-        "bytes",
-        "peak_memory_bytes",
-    ];
-    let mut fields: Vec<_> = names.iter().map(|name| (*name, DataType::Utf8)).collect();
-    fields.push(("started_at", utc()));
-    fields.extend(counts.iter().map(|name| (*name, DataType::Int64)));
     let mut columns: Vec<ArrayRef> = texts.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
     columns.push(Arc::new(started.finish()));
     columns.extend(numbers.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
-    table(schema(&fields), columns)
+    table(queries_schema(), columns)
 }
 
 /// `system.tables`: one row a table of the lake, at the version that queries read now.
@@ -120,12 +156,8 @@ pub async fn tables(lake: &Lake, all: &[Arc<TableVersion>]) -> Result<Arc<dyn Ta
         }
         committed.append_option(version.committed_ms().map(|ms| ms * 1_000));
     }
-    let counts = ["version", "files", "bytes", "small_files", "rows", "log_depth"];
-    let mut fields = vec![("table_schema", DataType::Utf8), ("table_name", DataType::Utf8)];
-    fields.extend(counts.iter().map(|name| (*name, DataType::UInt64)));
-    fields.push(("committed_at", utc()));
     let mut columns: Vec<ArrayRef> = names.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef).collect();
     columns.extend(numbers.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
     columns.push(Arc::new(committed.finish()));
-    table(schema(&fields), columns)
+    table(tables_schema(), columns)
 }

@@ -30,7 +30,9 @@ async fn catalog_calls_answer() {
         "ticklake"
     );
     let info = client.get_db_schemas(CommandGetDbSchemas::default()).await.unwrap();
-    assert_eq!(answer(&mut client, info).await.num_rows(), 3);
+    let schemas = answer(&mut client, info).await;
+    let schemas: Vec<_> = schemas.column(1).as_string::<i32>().iter().flatten().collect();
+    assert_eq!(schemas, ["bronze", "gold", "silver", "system"]);
     let info = client.get_table_types().await.unwrap();
     assert_eq!(answer(&mut client, info).await.num_rows(), 2);
     let all = CommandGetTables {
@@ -41,7 +43,7 @@ async fn catalog_calls_answer() {
     let tables = answer(&mut client, info).await;
     assert_eq!(tables.num_columns(), 5);
     let names: Vec<_> = tables.column(2).as_string::<i32>().iter().flatten().collect();
-    assert_eq!(names, ["latest", "ohlcv_1m", "trades"]);
+    assert_eq!(names, ["latest", "ohlcv_1m", "trades", "queries", "tables"]);
     let info = client
         .get_sql_info(vec![SqlInfo::FlightSqlServerName, SqlInfo::FlightSqlServerTransaction])
         .await
