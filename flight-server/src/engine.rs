@@ -33,6 +33,7 @@ use crate::planned::Planned;
 use crate::profile::Profile;
 use crate::queries::{Queries, Running};
 use crate::quotient::WideQuotients;
+use crate::read_once::ReadOnce;
 use crate::runs::Runs;
 use crate::scan::STORE_URL;
 use crate::schemas::{CATALOG, Catalogs, DEFAULT_SCHEMA};
@@ -376,6 +377,7 @@ fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> Result<SessionState> {
         .with_runtime_env(runtime)
         .with_expr_planners(vec![Arc::new(WideQuotients)])
         .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(ReadOnce))
         .with_physical_optimizer_rule(Arc::new(YieldingJoins))
         .with_catalog_list(Arc::new(Catalogs(Arc::default())))
         .build();

@@ -47,6 +47,7 @@ mod plan_cache;
 mod planned;
 mod queries;
 mod quotient;
+mod read_once;
 mod runs;
 mod stream;
 mod system;

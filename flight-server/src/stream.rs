@@ -34,8 +34,6 @@ const FRAMES_AHEAD: usize = 4;
 /// Proxies cut connections that are silent for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-const READ_TWICE: &str = "partition not used yet";
-
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
 
 pub struct Frames {
@@ -170,12 +168,6 @@ fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = text
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or_default();
-    // A nested loop that runs out of memory reads its input again, which repartitioned input does not bear (DataFusion 55.2).
-    if text.contains(READ_TWICE) {
-        return Error::Limit(
-            "the query needs more memory than it may have: a join without an equality holds one side whole; narrow that side".into(),
-        );
-    }
     Error::Internal(format!("the engine failed: {text}"))
 }
 

@@ -130,6 +130,41 @@ async fn the_tables_and_their_state_are_shown() {
 }
 
 #[tokio::test]
+async fn a_nested_loop_out_of_memory_is_an_error_and_never_other_rows() {
+    let lake = TestLake::empty();
+    for symbol in ["BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT"] {
+        lake.add_trades(symbol, 0..20_000).await;
+    }
+    let options = |memory_bytes| ServerOptions {
+        memory_bytes,
+        query_threads: 4,
+        ..Default::default()
+    };
+    let small = lake.serve(options(5 << 20)).await;
+    let large = lake.serve(options(1 << 30)).await;
+    let (mut within_little, mut within_much) = (small.client().await, large.client().await);
+    // Held from behind an exchange, from files that partitions share, and by an outer join.
+    let wide = "symbol, ts, seq, trade_id, repeat(topic, 20) AS wide";
+    let grouped = "SELECT symbol, seq, trade_id, max(repeat(topic, 20)) AS wide FROM silver.trades GROUP BY symbol, seq, trade_id";
+    for sql in [
+        format!("SELECT count(wide) FROM ({grouped}) a JOIN generate_series(1, 50) b ON a.seq < b.value"),
+        format!(
+            "SELECT count(wide) FROM (SELECT {wide} FROM silver.trades) a JOIN generate_series(1, 50) b ON a.seq < b.value"
+        ),
+        format!(
+            "SELECT count(wide) FROM (SELECT {wide} FROM silver.trades) a LEFT JOIN generate_series(1, 50) b ON a.seq < b.value"
+        ),
+    ] {
+        assert!(number(&mut within_much, &sql).await > 4_000, "{sql}");
+        let refused = query(&mut within_little, &sql).await.expect_err(&sql);
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{sql}: {refused:?}");
+        assert!(refused.message().contains("narrow that side"), "{sql}: {refused:?}");
+    }
+    small.stop().await;
+    large.stop().await;
+}
+
+#[tokio::test]
 async fn a_slow_computation_sends_empty_batches_meanwhile() {
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
