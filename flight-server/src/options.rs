@@ -50,8 +50,10 @@ pub struct ServerOptions {
     pub reader_timeout: Duration,
     /// Open connections of one listener; more wait in the system's queue.
     pub max_connections: usize,
-    /// What a connection may take until its first byte, or the end of its TLS handshake.
+    /// What a connection may take until it has shaken hands over TLS and begun to speak HTTP.
     pub handshake_timeout: Duration,
+    /// Between pings to a client; one that does not answer for as long again is gone.
+    pub keepalive: Duration,
     /// Life of a ticket and of a prepared statement's handle.
     pub ticket_lifetime: Duration,
     pub bearer_lifetime: Duration,
@@ -90,6 +92,7 @@ impl Default for ServerOptions {
             reader_timeout: Duration::from_secs(60),
             max_connections: 4_096,
             handshake_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(20),
             ticket_lifetime: Duration::from_secs(24 * 3600),
             bearer_lifetime: Duration::from_secs(30 * 24 * 3600),
             poll_interval: Duration::from_millis(100),

@@ -23,13 +23,11 @@ use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
 use crate::ticket::Signer;
 use crate::trailers::TimesLayer;
-use crate::transport::{ConnectionLimits, HTTP_1, Tls, accept};
+use crate::transport::{ConnectionLimits, HTTP_1, Opening, Tls, accept};
 use crate::wire::Wire;
 
 /// Parameter batches come in one message; answers are split before they get near it.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
-/// Dead peers are noticed within two of these.
-const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Address space, not memory: trees of statements and plans are walked by recursion (`bounds` says how deep).
 const QUERY_STACK_BYTES: usize = 64 << 20;
 /// Calls of one connection at once.
@@ -62,11 +60,13 @@ pub async fn serve(
     if let Some(http) = &http {
         check_exposure(address(http)?, &options)?;
     }
-    let drain_timeout = options.drain_timeout;
-    let limits = ConnectionLimits {
+    let (drain_timeout, keepalive) = (options.drain_timeout, options.keepalive);
+    let limits = |opening| ConnectionLimits {
         open: options.max_connections,
         handshake: options.handshake_timeout,
+        opening,
     };
+    let (flight_limits, http_limits) = (limits(Opening::Http2), limits(Opening::Http1));
     let followers = TaskTracker::new();
     let stop_followers = CancellationToken::new();
     let _stop_followers = stop_followers.clone().drop_guard();
@@ -119,12 +119,12 @@ pub async fn serve(
     let stop_accepting = shutdown.clone();
     if let Some(listener) = http {
         let tls = tls.as_ref().map(|tls| tls.speaking(HTTP_1));
-        followers.spawn(health::serve(listener, tls, limits, face, stop_followers.clone()));
+        followers.spawn(health::serve(listener, tls, http_limits, face, stop_followers.clone()));
     }
-    let incoming = accept(listener, tls, limits, shutdown.clone());
+    let incoming = accept(listener, tls, flight_limits, shutdown.clone());
     let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_keepalive_interval(Some(keepalive))
+        .http2_keepalive_timeout(Some(keepalive))
         .max_concurrent_streams(MAX_STREAMS)
         .layer(GateLayer {
             gate,

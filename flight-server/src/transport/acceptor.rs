@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -24,19 +25,44 @@ use crate::identity::Peer;
 const READY_AHEAD: usize = 64;
 /// After an error of the listener itself, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+/// Longer heads are judged by whoever reads them.
+const LONGEST_HEAD: usize = 4_096;
 
 /// How many connections of one face are open, and how long each may take to get there.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// More wait in the system's queue.
     pub open: usize,
-    /// Until its first byte, or the end of its TLS handshake.
+    /// Until it has shaken hands over TLS and begun to speak.
     pub handshake: Duration,
+    pub opening: Opening,
+}
+
+/// What a client says first, before its connection is handed on. What says something else is handed on too, to be told so.
+#[derive(Debug, Clone, Copy)]
+pub enum Opening {
+    /// HTTP/2's preface. From there on the server's pings find out who has gone silent.
+    Http2,
+    /// The head of a request in HTTP/1.
+    Http1,
+}
+
+impl Opening {
+    fn is_whole(self, said: &[u8]) -> bool {
+        match self {
+            Opening::Http2 => said.len() >= PREFACE.len() || !PREFACE.starts_with(said),
+            Opening::Http1 => said.len() >= LONGEST_HEAD || said.windows(END_OF_HEAD.len()).any(|w| w == END_OF_HEAD),
+        }
+    }
 }
 
 /// An accepted connection; its place among the open ones goes with it.
 pub struct Connection {
     io: Io,
+    /// Read already, and to be read first.
+    said: Bytes,
     peer: Peer,
     _place: OwnedSemaphorePermit,
 }
@@ -84,7 +110,7 @@ async fn accept_all(
         let _unchanged = socket.set_nodelay(true);
         let (tls, sender) = (tls.clone(), sender.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(limits.handshake, shake_hands(socket, addr, tls, place)).await {
+            match tokio::time::timeout(limits.handshake, shake_hands(socket, addr, tls, limits.opening, place)).await {
                 Ok(Ok(connection)) => {
                     let _server_gone = sender.send(Ok(connection)).await;
                 }
@@ -95,34 +121,47 @@ async fn accept_all(
     }
 }
 
+/// Clients speak first: one that says nothing, or stops in the middle, would hold its place for good.
 async fn shake_hands(
-    socket: TcpStream,
+    mut socket: TcpStream,
     addr: SocketAddr,
     tls: Option<Tls>,
+    opening: Opening,
     place: OwnedSemaphorePermit,
 ) -> io::Result<Connection> {
     let mut peer = Peer {
         addr: Some(addr),
         names: Vec::new(),
     };
-    let io = match tls {
+    let (io, said) = match tls {
         None => {
-            // Clients speak first: one that says nothing would hold its place for good.
-            socket.peek(&mut [0]).await?;
-            Io::Plain(socket)
+            let said = listen(&mut socket, opening).await?;
+            (Io::Plain(socket), said)
         }
         Some(tls) => {
-            let stream = TlsAcceptor::from(tls.config()).accept(socket).await?;
+            let mut stream = TlsAcceptor::from(tls.config()).accept(socket).await?;
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             peer.names = shown.map(certificate::names).unwrap_or_default();
-            Io::Tls(Box::new(stream))
+            let said = listen(&mut stream, opening).await?;
+            (Io::Tls(Box::new(stream)), said)
         }
     };
     Ok(Connection {
         io,
+        said,
         peer,
         _place: place,
     })
+}
+
+async fn listen(io: &mut (impl AsyncRead + Unpin), opening: Opening) -> io::Result<Bytes> {
+    let mut said = BytesMut::new();
+    while said.is_empty() || !opening.is_whole(&said) {
+        if io.read_buf(&mut said).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(said.freeze())
 }
 
 impl Connection {
@@ -141,6 +180,11 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.said.has_remaining() {
+            let first = self.said.len().min(buf.remaining());
+            buf.put_slice(&self.said.split_to(first));
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),

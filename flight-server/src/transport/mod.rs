@@ -9,5 +9,5 @@ mod tls;
 
 mod acceptor;
 
-pub use acceptor::{Connection, ConnectionLimits, accept};
+pub use acceptor::{Connection, ConnectionLimits, Opening, accept};
 pub use tls::{HTTP_1, Tls, TlsFiles};

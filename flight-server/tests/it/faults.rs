@@ -66,6 +66,34 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_stops_in_the_middle_or_answers_no_ping_is_closed() {
+    let options = ServerOptions {
+        handshake_timeout: Duration::from_secs(4),
+        keepalive: Duration::from_millis(300),
+        ..Default::default()
+    };
+    let server = TestLake::empty().serve(options).await;
+    let opening: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for said in [&opening[..10], opening] {
+        let mut silent = TcpStream::connect(server.addr).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut silent, said).await.unwrap();
+        answers(&server).await;
+        // What the server says meanwhile is not answered.
+        let closed = tokio::time::timeout(3 * MEANWHILE, silent.read_to_end(&mut Vec::new())).await;
+        assert!(closed.is_ok(), "after {} bytes", said.len());
+    }
+    // What is no HTTP/2 is told so at once.
+    let mut other = TcpStream::connect(server.addr).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut other, b"GET / HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(3), other.read_to_end(&mut Vec::new())).await;
+    assert!(told.is_ok(), "it waits");
+    answers(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_thousand_idle_connections_keep_nobody_waiting() {
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     // Both ends are in this process; where the system allows it few open files, as many as they suffice for.
@@ -128,37 +156,18 @@ async fn statements_without_end_meet_a_limit() {
     };
     let server = TestLake::empty().serve(options).await;
     let mut client = server.client().await;
-    let (limit, wrong): (&[Code], &[Code]) = (
-        &[Code::DeadlineExceeded, Code::ResourceExhausted],
-        &[Code::InvalidArgument],
-    );
-    for (sql, codes) in [
-        ("SELECT sum(value) FROM generate_series(1, 9223372036854775807)", limit),
-        (
-            "SELECT value % 1000003, array_agg(value) FROM generate_series(1, 9223372036854775807) GROUP BY 1",
-            limit,
-        ),
-        (
-            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
-            limit,
-        ),
-        (
-            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT r.n + 1 FROM r, generate_series(1, 1000)) SELECT count(*) FROM r",
-            limit,
-        ),
-        (
-            "SELECT count(*) FROM generate_series(1, 300000) a, generate_series(1, 300000) b, generate_series(1, 300000) c WHERE a.value + b.value < c.value",
-            limit,
-        ),
-        (
-            "SELECT count(*) FROM generate_series(1, 100000000) WHERE regexp_like(repeat('a', 2000) || CAST(value AS VARCHAR), '(a?){50}(a|aa)*b')",
-            limit,
-        ),
-        ("SELECT regexp_like('a', '((a{1,1000}){1,1000}){1,1000}')", wrong),
+    let limit = [Code::DeadlineExceeded, Code::ResourceExhausted];
+    for sql in [
+        "SELECT sum(value) FROM generate_series(1, 9223372036854775807)",
+        "SELECT value % 1000003, array_agg(value) FROM generate_series(1, 9223372036854775807) GROUP BY 1",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT r.n + 1 FROM r, generate_series(1, 1000)) SELECT count(*) FROM r",
+        "SELECT count(*) FROM generate_series(1, 300000) a, generate_series(1, 300000) b, generate_series(1, 300000) c WHERE a.value + b.value < c.value",
+        "SELECT count(*) FROM generate_series(1, 100000000) WHERE regexp_like(repeat('a', 2000) || CAST(value AS VARCHAR), '(a?){50}(a|aa)*b')",
     ] {
         let started = Instant::now();
         let refused = query(&mut client, sql).await.expect_err(sql);
-        assert!(codes.contains(&refused.code()), "{sql}: {refused:?}");
+        assert!(limit.contains(&refused.code()), "{sql}: {refused:?}");
         // With one place in all, this one has it only once the other has really ended.
         eventually(sql, async || query(&mut client, "SELECT 1").await.is_ok()).await;
         assert!(
@@ -167,6 +176,15 @@ async fn statements_without_end_meet_a_limit() {
             started.elapsed()
         );
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_expression_that_would_grow_without_end_is_refused() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let sql = "SELECT regexp_like('a', '((a{1,1000}){1,1000}){1,1000}')";
+    let refused = query(&mut server.client().await, sql).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     server.stop().await;
 }
 

@@ -160,7 +160,7 @@ async fn a_denied_schema_is_closed_at_every_door() {
         assert_eq!(number(&mut alice, sql).await, 0, "{sql}");
         assert!(number(&mut root, sql).await > 0, "{sql}");
     }
-    for (client, schemas, tables, keys) in [(&mut alice, 1, 2, 0), (&mut root, 3, 3, 4)] {
+    for (client, schemas, tables, keys) in [(&mut alice, 1, 2, 0), (&mut root, 4, 5, 4)] {
         let info = client.get_db_schemas(CommandGetDbSchemas::default()).await.unwrap();
         assert_eq!(fetch(client, ticket(&info)).await.unwrap().num_rows(), schemas);
         let all = CommandGetTables {
@@ -250,6 +250,26 @@ impl Authority {
         }
         let endpoint = Endpoint::from_shared(format!("https://localhost:{}", server.addr.port())).unwrap();
         endpoint.tls_config(tls).unwrap().connect().await
+    }
+
+    /// A connection that has shaken hands and said nothing.
+    async fn shake_hands(&self, server: &TestServer) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+        use rustls::pki_types::pem::PemObject;
+        let mut roots = rustls::RootCertStore::empty();
+        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
+        roots.add(certificate).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let socket = tokio::net::TcpStream::connect(server.addr).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        connector
+            .connect("localhost".try_into().unwrap(), socket)
+            .await
+            .unwrap()
     }
 }
 
@@ -349,6 +369,27 @@ async fn a_half_open_tls_handshake_is_closed() {
     authority.connect(&server, None).await.unwrap();
     let closed = tokio::time::timeout(Duration::from_secs(5), half.read(&mut [0])).await;
     assert!(matches!(closed.expect("an end"), Ok(0) | Err(_)));
+    authority.connect(&server, None).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_tls_connection_that_says_nothing_after_its_handshake_is_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let authority = Authority::new();
+    let options = ServerOptions {
+        tls: Some(authority.files()),
+        handshake_timeout: Duration::from_millis(500),
+        ..Default::default()
+    };
+    let server = TestLake::empty().serve(options).await;
+    for said in ["", "PRI * HTTP/2.0\r\n"] {
+        let mut silent = authority.shake_hands(&server).await;
+        silent.write_all(said.as_bytes()).await.unwrap();
+        authority.connect(&server, None).await.unwrap();
+        let closed = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut [0; 64])).await;
+        assert!(matches!(closed.expect("an end"), Ok(0) | Err(_)), "after {said:?}");
+    }
     authority.connect(&server, None).await.unwrap();
     server.stop().await;
 }

@@ -56,7 +56,7 @@ pub struct ServeSettings {
     pub reader_timeout: Span,
     /// Open connections of each listener; more wait.
     pub max_connections: u32,
-    /// What a connection may take until its first byte, or the end of its TLS handshake.
+    /// What a connection may take until it has shaken hands over TLS and begun to speak.
     pub handshake_timeout: Span,
     /// What running queries get when the server stops.
     pub drain_timeout: Span,
