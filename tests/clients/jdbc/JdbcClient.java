@@ -56,8 +56,28 @@ public class JdbcClient {
       case "tables" -> print(metadata.getTables(null, words[1], words[2], words.length > 3 ? new String[] {words[3]} : null));
       case "columns" -> print(metadata.getColumns(null, words[1], words[2], null));
       case "keys" -> print(metadata.getPrimaryKeys(null, words[1], words[2]));
-      case "imported" -> print(metadata.getImportedKeys(null, words[1], words[2]));
+      case "shape" -> shape(keys(metadata, words));
       default -> throw new IllegalArgumentException("unknown command " + words[0]);
+    }
+  }
+
+  static ResultSet keys(DatabaseMetaData metadata, String[] words) throws SQLException {
+    return switch (words[1]) {
+      case "primary" -> metadata.getPrimaryKeys(null, words[2], words[3]);
+      case "imported" -> metadata.getImportedKeys(null, words[2], words[3]);
+      case "exported" -> metadata.getExportedKeys(null, words[2], words[3]);
+      default -> metadata.getCrossReference(null, words[2], words[3], null, words[2], words[3]);
+    };
+  }
+
+  /** How many columns and rows there are. */
+  static void shape(ResultSet opened) throws SQLException {
+    try (ResultSet rows = opened) {
+      int count = 0;
+      while (rows.next()) {
+        count++;
+      }
+      System.out.println(rows.getMetaData().getColumnCount() + "\t" + count);
     }
   }
 
