@@ -5,6 +5,7 @@ import os
 import pathlib
 
 import pytest
+import readme
 from pyspark.sql import SparkSession
 
 JARS = pathlib.Path(os.environ["TICKLAKE_TEST_JDBC"])
@@ -59,3 +60,12 @@ def test_read_in_parts(bars):
     parts = bars.option("partitionColumn", "trade_count").option("lowerBound", 0).option("upperBound", 3000).option("numPartitions", 3).load()
     assert parts.count() == 12
     assert parts.selectExpr("sum(trade_count) AS n").collect()[0].n == 11_032
+
+
+def test_the_readme_s_block(spark, market, guarded):
+    setting, *reads = [line for line in readme.filled(readme.block("Spark"), market, guarded).splitlines() if line]
+    names = {"spark": spark}
+    exec(setting, names)
+    assert len(reads) == 3
+    for read in reads:
+        assert eval(read, names).count() == 12, read

@@ -1,6 +1,6 @@
 // Package clients holds the server against the Go ADBC driver, as a program that only knows database/sql uses it.
 //
-// TICKLAKE_SERVER is the address of a server whose tables stand still.
+// TICKLAKE_DSN is what sql.Open takes, of a server whose tables stand still.
 package clients
 
 import (
@@ -20,11 +20,11 @@ const priceScale = 12
 
 func open(t *testing.T) *sql.DB {
 	t.Helper()
-	server := os.Getenv("TICKLAKE_SERVER")
-	if server == "" {
-		t.Fatal("TICKLAKE_SERVER names no server")
+	source := os.Getenv("TICKLAKE_DSN")
+	if source == "" {
+		t.Fatal("TICKLAKE_DSN names no server")
 	}
-	db, err := sql.Open("flightsql", "uri=grpc+tcp://"+server+extraOptions())
+	db, err := sql.Open("flightsql", source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,9 +35,6 @@ func open(t *testing.T) *sql.DB {
 	})
 	return db
 }
-
-// Log-in and the like, as `;key=value` pairs.
-func extraOptions() string { return os.Getenv("TICKLAKE_OPTIONS") }
 
 func TestRowsOfABar(t *testing.T) {
 	var symbol string

@@ -1,9 +1,13 @@
 """flightsql-dbapi 0.2.2 as it is, with the SQLAlchemy 1.4 that it needs: inspect, query, types, time filters."""
 
 import datetime
+import os
+import subprocess
+import sys
 
 import flightsql.sqlalchemy  # noqa: F401 - the dialect registers itself
 import pytest
+import readme
 import sqlalchemy as sa
 
 UTC = datetime.timezone.utc
@@ -80,3 +84,18 @@ def test_a_mistake_is_an_error_and_the_next_query_runs(engine):
         with pytest.raises(Exception, match="no_such_table"):
             connection.execute(sa.text("SELECT * FROM gold.no_such_table"))
         assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+
+
+def test_the_readme_s_urls(market, guarded):
+    """In a process of their own: gRPC reads the authority from the environment when it starts."""
+    urls = [readme.filled(url, market, guarded) for url, _ in readme.lines("flightsql-dbapi", "datafusion+flightsql:")]
+    assert len(urls) == 3
+    program = (
+        "import sys, flightsql.sqlalchemy, sqlalchemy\n"
+        "for url in sys.argv[1:]:\n"
+        "    with sqlalchemy.create_engine(url, query_cache_size=0).connect() as connection:\n"
+        "        print(connection.execute('SELECT count(*) FROM gold.ohlcv_1m').scalar())\n"
+    )
+    env = os.environ | {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(guarded.authority)}
+    done = subprocess.run([sys.executable, "-c", program, *urls], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["12"] * 3, done.stdout + done.stderr

@@ -5,14 +5,16 @@ same by both drivers, with time grains. Run by `.ci/run superset`.
 import contextlib
 
 import pytest
+import readme
 
 RANGE = "2025-03-25T23:08:00 : 2025-03-25T23:10:00"
 # 2025-03-25T23:07:00Z in milliseconds, as charts get it.
 FIRST_WINDOW = 1_742_944_020_000
 MINUTE = 60_000
+# As the README has them.
 DRIVERS = {
-    "adbc": "datafusion+adbc://{}/ticklake/gold",
-    "flightsql": "datafusion+flightsql://{}?insecure=True",
+    "adbc": readme.lines("SQLAlchemy", "datafusion+adbc:")[0][0],
+    "flightsql": readme.lines("flightsql-dbapi", "datafusion+flightsql:")[0][0],
 }
 # Where the bins of that range begin, in minutes from the first window.
 GRAINS = {
@@ -29,7 +31,7 @@ GRAINS = {
 @contextlib.contextmanager
 def made(superset, market, driver):
     """A database and a dataset, which goes again: on SQLite Superset takes a table's name only once."""
-    database = superset.create_database(DRIVERS[driver].format(market.address))
+    database = superset.create_database(DRIVERS[driver].replace(readme.LOCAL, market.address))
     dataset = superset.create_dataset(database, "ohlcv_1m")
     yield database, dataset
     superset.delete(f"dataset/{dataset}")
@@ -125,7 +127,7 @@ def check_grain(superset, dataset, grain, windows):
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_sql_means_the_same_after_superset_has_rewritten_it(packaged, market, driver):
     """Under sqlglot's default dialect these would fail, or answer something else."""
-    database = packaged.create_database(DRIVERS[driver].format(market.address))
+    database = packaged.create_database(DRIVERS[driver].replace(readme.LOCAL, market.address))
     for sql, want in {
         "SELECT DISTINCT to_char(window_start, '%Y-%m') AS a FROM gold.ohlcv_1m": "2025-03",
         "SELECT try_cast('x' AS INT) IS NULL AS a": True,

@@ -1,17 +1,21 @@
 // Package grafana holds the server against what Grafana's two Flight SQL clients send and draw. Each client has a test program of its own, for
 // both libraries register the same messages.
 //
-// TICKLAKE_SERVER is the address of a server with the recorded market.
+// TICKLAKE_SERVER is the address of a server with the recorded market. TICKLAKE_HEADER (name=value) and TICKLAKE_AUTHORIZATION are what the settings of
+// a data source make of themselves; with TICKLAKE_TLS the server's authority is one of the system's (SSL_CERT_FILE).
 package grafana
 
 import (
 	"context"
+	"encoding/base64"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 )
@@ -34,8 +38,15 @@ const (
 
 var firstWindow = time.Date(2025, 3, 25, 23, 7, 0, 0, time.UTC)
 
-// DialOptions are those of a server without TLS.
-var DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+// DialOptions are those of a server, with or without TLS.
+var DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(transport())}
+
+func transport() credentials.TransportCredentials {
+	if os.Getenv("TICKLAKE_TLS") == "" {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewClientTLSFromCert(nil, "")
+}
 
 // Server is the address under test.
 func Server(t *testing.T) string {
@@ -49,7 +60,19 @@ func Server(t *testing.T) string {
 
 // The InfluxDB source can send no header of its own but `database`.
 func withHeaders(t *testing.T) context.Context {
-	return metadata.AppendToOutgoingContext(t.Context(), "database", "ticklake;types=grafana", "authorization", "Bearer None")
+	name, value, _ := strings.Cut(setting("TICKLAKE_HEADER", "database=ticklake;types=grafana"), "=")
+	authorization := setting("TICKLAKE_AUTHORIZATION", "Bearer None")
+	if login, found := strings.CutPrefix(authorization, "Basic "); found {
+		authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(login))
+	}
+	return metadata.AppendToOutgoingContext(t.Context(), name, value, "authorization", authorization)
+}
+
+func setting(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
 }
 
 // CheckMacros runs what the macros are written out to.
