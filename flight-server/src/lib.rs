@@ -68,6 +68,9 @@ mod placeholders;
 mod profile;
 mod ticket;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 pub use error::{Error, ErrorKind, Result};
 pub use identity::{TokenSummary, UserSummary, UsersFile};
 pub use options::{Secret, ServerOptions};

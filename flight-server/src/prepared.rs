@@ -2,6 +2,7 @@
 //! replica answers it and closing it frees nothing.
 
 use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::sql::{
     ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, CommandPreparedStatementQuery,
@@ -108,16 +109,19 @@ async fn receive(mut stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch
         frames.push(Ok(frame));
     }
     // The decoder panics over buffers that lie: a task of its own takes the blame.
-    let batches = FlightRecordBatchStream::new_from_flight_data(futures::stream::iter(frames));
-    let decoded = AbortOnDropHandle::new(tokio::spawn(batches.try_collect::<Vec<_>>()));
-    let decoded = decoded
+    let decoded = AbortOnDropHandle::new(tokio::spawn(decode_frames(frames)));
+    decoded
         .await
-        .map_err(|_| Error::Parameter("the values do not decode".into()))?;
-    decoded.map_err(|e| Error::Parameter(e.to_string()))
+        .map_err(|_| Error::Parameter("the values do not decode".into()))?
+}
+
+pub async fn decode_frames(frames: Vec<Result<FlightData, FlightError>>) -> Result<Vec<RecordBatch>> {
+    let batches = FlightRecordBatchStream::new_from_flight_data(futures::stream::iter(frames));
+    batches.try_collect().await.map_err(|e| Error::Parameter(e.to_string()))
 }
 
 /// A few compressed bytes may say that they are gigabytes.
-fn check_uncompressed(frame: &FlightData) -> Result<()> {
+pub fn check_uncompressed(frame: &FlightData) -> Result<()> {
     let message = root_as_message(&frame.data_header).ok();
     let batch = message.and_then(|m| match m.header_as_dictionary_batch() {
         Some(dictionary) => dictionary.data(),

@@ -146,7 +146,7 @@ pub fn set_options(service: &Service, request: &Request<Action>) -> Answer {
     Ok(response)
 }
 
-fn changed(before: &Session, request: &SetSessionOptionsRequest) -> (Session, HashMap<String, SessionOptionError>) {
+pub fn changed(before: &Session, request: &SetSessionOptionsRequest) -> (Session, HashMap<String, SessionOptionError>) {
     let mut session = before.clone();
     let mut errors = HashMap::new();
     for (name, value) in &request.session_options {
