@@ -62,6 +62,8 @@ struct Follower {
     history: Mutex<VecDeque<Arc<TableVersion>>>,
     /// One reader of the log at a time; when it last saw the log's end.
     looked: tokio::sync::Mutex<Instant>,
+    /// The look that found the newest version.
+    found: Mutex<Instant>,
     asked: Mutex<Instant>,
     wake: Notify,
 }
@@ -113,12 +115,12 @@ impl Snapshots {
         Ok(newest)
     }
 
-    /// The newest version of `name` as of a look no older than that at `other`, so that what a version of `other` was made from is in it.
+    /// The newest version of `name` as of a look no older than the one that found the newest of `other`, so that what that was made from is in it.
     pub async fn newest_beside(&self, name: &TableName, other: &TableName) -> Result<Arc<TableVersion>> {
         let (follower, other) = (self.follower(name).await?, self.follower(other).await?);
         let look = async {
-            let seen = *other.looked.lock().await;
-            let late = *follower.looked.lock().await < seen;
+            let found = *other.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let late = *follower.looked.lock().await < found;
             if late {
                 follower.look(&self.0.status).await
             } else {
@@ -210,6 +212,7 @@ impl Snapshots {
             newest: watch::Sender::new(first),
             history: Mutex::default(),
             looked: tokio::sync::Mutex::new(Instant::now()),
+            found: Mutex::new(Instant::now()),
             asked: Mutex::new(Instant::now()),
             wake: Notify::new(),
         });
@@ -304,12 +307,18 @@ impl Follower {
         };
         if reload {
             let newest = self.load(None).await?;
-            self.newest.send_replace(newest);
+            self.show(newest);
         } else if !entries.is_empty() {
-            self.newest.send_replace(Arc::new(current.after(&entries)?));
+            self.show(Arc::new(current.after(&entries)?));
         }
         *looked = Instant::now();
         Ok(())
+    }
+
+    /// The time first: whoever sees the version sees when it was found.
+    fn show(&self, newest: Arc<TableVersion>) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.newest.send_replace(newest);
     }
 
     async fn load(&self, version: Option<u64>) -> Result<Arc<TableVersion>> {
