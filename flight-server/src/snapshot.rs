@@ -395,8 +395,16 @@ fn from_delta(table: &Table, loaded: &DeltaTable) -> Result<TableVersion> {
         deletion_vector: view.deletion_vector_descriptor(),
         ..Default::default()
     });
+    // The columns of that version: another may be partitioned otherwise.
+    let spec = match state.metadata().partition_columns() {
+        same if *same == table.spec().partition_columns => table.spec().clone(),
+        other => {
+            let columns: Vec<&str> = other.iter().map(String::as_str).collect();
+            Arc::new(table.spec().partitioned_by(&columns)?)
+        }
+    };
     TableVersion::new(
-        table.spec().clone(),
+        spec,
         version,
         state.version_timestamp(version),
         adds.collect::<Vec<_>>(),

@@ -38,6 +38,9 @@ pub struct Commit {
     pub txns: Vec<Txn>,
     pub adds: Vec<Add>,
     pub removes: Vec<Remove>,
+    /// The table is partitioned by these columns from here on: `removes` are all its files and `adds` what became of them. The commit before it that
+    /// any other writer planned upon is lost, and so is that writer's [`Table`], which says [`Error::Repartitioned`].
+    pub partition_columns: Option<Vec<String>>,
     /// The version that `removes` and `txns` were planned from: entries after it are checked for conflicts, whether the committer has seen them or not.
     /// `None`: planned from [`Committer::version`].
     pub read_version: Option<u64>,
@@ -73,11 +76,13 @@ impl Committer {
         let seen_at = table.clock().now();
         let state = table.state().await?;
         state.check_writable(table.name())?;
-        Ok(Self {
+        let committer = Self {
             table: table.clone(),
             state,
             seen_at,
-        })
+        };
+        committer.check_partitions()?;
+        Ok(committer)
     }
 
     pub fn table(&self) -> &Table {
@@ -108,7 +113,18 @@ impl Committer {
             self.state.check_writable(self.table.name())?;
             self.seen_at = self.table.clock().now();
         }
-        Ok(())
+        self.check_partitions()
+    }
+
+    /// Files made for the partitions that the table had when it was opened would be misread under others.
+    fn check_partitions(&self) -> Result<()> {
+        if self.state.partition_columns == self.table.spec().partition_columns {
+            return Ok(());
+        }
+        Err(Error::Repartitioned {
+            table: self.table.name().clone(),
+            columns: self.state.partition_columns.join(", "),
+        })
     }
 
     /// Puts `commit` after the newest version. Refuses txns that go backwards, and `ErrorKind::Lease` where the table's lease has gone to another. An `Err` of kind Retry means the outcome is unknown: `refresh` and compare positions.
@@ -117,6 +133,7 @@ impl Committer {
         if let Some(conflict) = self.conflict_since_planned(&commit).await? {
             return Ok(conflict);
         }
+        self.check_partitions()?;
         self.check(&commit)?;
         if !self.is_current().await? {
             let lost = self.version();
@@ -233,6 +250,21 @@ impl Committer {
                 _ => {}
             }
         }
+        let columns = commit
+            .partition_columns
+            .as_ref()
+            .unwrap_or(&self.state.partition_columns);
+        let is_placed = |add: &&Add| {
+            add.partition_values.len() == columns.len()
+                && columns.iter().all(|column| add.partition_values.contains_key(column))
+        };
+        if let Some(add) = commit.adds.iter().find(|add| !is_placed(add)) {
+            return refuse(format!(
+                "file {} has no value for each of {}",
+                add.path,
+                columns.join(", ")
+            ));
+        }
         if !commit.removes.is_empty() && commit.txns.is_empty() {
             return refuse("files are removed without an app id: two such commits would not exclude each other".into());
         }
@@ -268,11 +300,18 @@ impl Committer {
             "readVersion".into(),
             commit.read_version.unwrap_or(self.version()).into(),
         );
-        info.insert("isBlindAppend".into(), commit.removes.is_empty().into());
+        let is_blind = commit.removes.is_empty() && commit.partition_columns.is_none();
+        info.insert("isBlindAppend".into(), is_blind.into());
         info.insert(COMMIT_ID.into(), id.to_string().into());
         let internal = |e: serde_json::Error| Error::Internal(format!("encoding a commit failed: {e}"));
         let mut bytes = Vec::new();
         serde_json::to_writer(&mut bytes, &json!({ "commitInfo": info })).map_err(internal)?;
+        if let Some(columns) = &commit.partition_columns {
+            let mut metadata = self.state.metadata.clone();
+            metadata["partitionColumns"] = columns.as_slice().into();
+            bytes.push(b'\n');
+            serde_json::to_writer(&mut bytes, &json!({ "metaData": metadata })).map_err(internal)?;
+        }
         let txn = |app_id: &str, version| Action::Txn(Transaction::new_with_last_update(app_id, version, Some(now_ms)));
         let lease = self.table.lease().map(|lease| txn(lease.app_id(), lease.token()));
         let txns = commit.txns.iter().map(|own| txn(&own.app_id, own.version)).chain(lease);
@@ -295,6 +334,10 @@ impl Committer {
         if let Some(lease) = self.table.lease() {
             self.state.positions.insert(lease.app_id().to_owned(), lease.token());
         }
+        if let Some(columns) = &commit.partition_columns {
+            self.state.metadata["partitionColumns"] = columns.as_slice().into();
+            self.state.partition_columns.clone_from(columns);
+        }
         self.table.note_commit(version);
         Outcome::Committed { version }
     }
@@ -304,6 +347,9 @@ impl Committer {
 fn conflict(commit: &Commit, entry: &LogEntry) -> Option<String> {
     if entry.changes_table {
         return Some("it changes the table's metadata or protocol".into());
+    }
+    if commit.partition_columns.is_some() && !(entry.adds.is_empty() && entry.removes.is_empty()) {
+        return Some("it changes the files, all of which are rewritten".into());
     }
     if let Some(txn) = entry
         .txns

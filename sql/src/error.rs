@@ -67,6 +67,11 @@ pub enum Error {
         /// The token that the table's log has.
         recorded: Option<i64>,
     },
+    /// The table was rewritten while it was open here. Opened again it can be written again; what was planned is lost.
+    #[error(
+        "table {table} is partitioned by {columns} now, and was not when it was opened here; nothing was written, run it again"
+    )]
+    Repartitioned { table: TableName, columns: String },
     #[error("{0}")]
     Internal(String),
 }
@@ -82,7 +87,7 @@ impl Error {
                 _ => ErrorKind::Retry,
             },
             Error::TableNotFound { .. } => ErrorKind::NotFound,
-            Error::Store { .. } | Error::Delta { .. } => ErrorKind::Retry,
+            Error::Store { .. } | Error::Delta { .. } | Error::Repartitioned { .. } => ErrorKind::Retry,
             Error::Parquet { source, .. } => of_parquet(source),
             Error::Data { .. } => ErrorKind::Data,
             Error::LeaseLost { .. } => ErrorKind::Lease,

@@ -1,7 +1,7 @@
 //! A lake: the folder or bucket prefix under which every table lies, and the one place that opens or creates them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::TryStreamExt;
@@ -41,7 +41,8 @@ pub struct LakeOptions {
     /// object_store keys, e.g. `aws_endpoint`, `aws_access_key_id`, `aws_allow_http`; AWS_* environment keys pass as they are.
     pub storage: BTreeMap<String, String>,
     pub durability: Durability,
-    /// Partition columns of silver.trades and gold.ohlcv_*, applied when a table is created. Empty: those of the definition.
+    /// Partition columns of silver.trades and gold.ohlcv_*, applied when a table is created or clustered. None for a table: those of its definition where it
+    /// is created, and where it exists those that it has.
     pub partition_columns: BTreeMap<TableName, Vec<String>>,
     /// Applied when a table is created; `None`: that of the definition.
     pub history: Option<History>,
@@ -73,6 +74,8 @@ struct Shared {
     options: LakeOptions,
     clock: Clock,
     committed: Mutex<HashMap<TableName, watch::Sender<u64>>>,
+    /// Tables partitioned otherwise than the options say, of which that was told.
+    told: Mutex<HashSet<TableName>>,
 }
 
 impl Lake {
@@ -116,6 +119,7 @@ impl Lake {
             options,
             clock,
             committed,
+            told: Mutex::default(),
         };
         Ok(Self(Arc::new(shared), None))
     }
@@ -171,7 +175,32 @@ impl Lake {
             }
             state = self.read_state(name, &log_store).await?.ok_or_else(unseen)?;
         }
-        self.checked(spec, log_store, state)
+        let table = self.checked(spec, log_store, state)?;
+        self.tell_other_partitions(&table);
+        Ok(table)
+    }
+
+    /// The partition columns that the options name for this table.
+    pub fn wanted_partitions(&self, name: &TableName) -> Option<&[String]> {
+        let columns = self.0.options.partition_columns.get(name)?;
+        (!columns.is_empty()).then_some(columns.as_slice())
+    }
+
+    /// Writers keep to what the table has: said once.
+    fn tell_other_partitions(&self, table: &Table) {
+        let has = &table.spec().partition_columns;
+        let Some(wanted) = self.wanted_partitions(table.name()).filter(|wanted| wanted != has) else {
+            return;
+        };
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(table.name().clone()) {
+            tracing::warn!(
+                "{name} is partitioned by {} and lake.partition_columns says {}: `ticklake optimize --cluster {name}` rewrites it, until then it stays as it is",
+                has.join(", "),
+                wanted.join(", "),
+                name = table.name(),
+            );
+        }
     }
 
     /// Creates the table that holds the result of a rebuild of `table`, in the same columns and partitions.

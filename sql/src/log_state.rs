@@ -93,6 +93,31 @@ impl LogState {
         Ok(Some(state))
     }
 
+    /// The state at `version`, which must exist. `Error::Data` where log clean-up has left no way to tell.
+    pub async fn read_at(table: &TableName, log_store: &LogStoreRef, version: u64) -> Result<Self> {
+        let mut state = Self::default();
+        let next = match listed_checkpoint(table, log_store, Some(version)).await? {
+            Some((checkpoint, files)) => {
+                for file in files {
+                    state.take_checkpoint(table, log_store, file).await?;
+                }
+                checkpoint + 1
+            }
+            None => 0,
+        };
+        for version in next..=version {
+            let actions = read_actions(table, log_store, version)
+                .await?
+                .ok_or_else(|| Error::Data {
+                    table: table.clone(),
+                    message: format!("entry {version} of its log is gone"),
+                })?;
+            actions.into_iter().try_for_each(|action| state.apply(table, action))?;
+        }
+        state.version = version;
+        Ok(state)
+    }
+
     /// Takes over the entries from `next` on; returns how many there were.
     pub async fn catch_up(&mut self, table: &TableName, log_store: &LogStoreRef, next: u64) -> Result<u64> {
         let mut entries = stream::iter(next..)
@@ -232,7 +257,6 @@ pub(crate) async fn read_actions(
 
 /// Version and files of the newest whole checkpoint: by the hint, and where that fails by a listing.
 async fn newest_checkpoint(table: &TableName, log_store: &LogStoreRef) -> Result<Option<(u64, Vec<Path>)>> {
-    let store = log_store.object_store(None);
     if let Some(LastCheckpoint { version, parts, .. }) = checkpoint_hint(log_store).await? {
         let files = checkpoint_files(version, parts);
         let mut whole = true;
@@ -245,6 +269,16 @@ async fn newest_checkpoint(table: &TableName, log_store: &LogStoreRef) -> Result
     } else if exists(log_store, &deltalake::logstore::commit_uri_from_version(Some(0))).await? {
         return Ok(None);
     }
+    listed_checkpoint(table, log_store, None).await
+}
+
+/// The newest checkpoint, not above `limit`, that a listing shows.
+async fn listed_checkpoint(
+    table: &TableName,
+    log_store: &LogStoreRef,
+    limit: Option<u64>,
+) -> Result<Option<(u64, Vec<Path>)>> {
+    let store = log_store.object_store(None);
     let log = Path::from("_delta_log");
     let mut listing = store.list(Some(&log));
     let mut newest = None;
@@ -258,7 +292,7 @@ async fn newest_checkpoint(table: &TableName, log_store: &LogStoreRef) -> Result
             .filename()
             .and_then(|n| n.strip_suffix(".checkpoint.parquet"))
             .and_then(|n| n.parse::<u64>().ok());
-        newest = newest.max(version);
+        newest = newest.max(version.filter(|version| limit.is_none_or(|limit| *version <= limit)));
     }
     tracing::debug!(%table, ?newest, "checkpoint found by listing");
     Ok(newest.map(|version| (version, checkpoint_files(version, None))))

@@ -34,7 +34,7 @@ impl Table {
     pub fn name(&self) -> &TableName {
         &self.spec.name
     }
-    /// The definition, with the partition columns that this table was created with.
+    /// The definition, with the partition columns that this table had when it was opened.
     pub fn spec(&self) -> &Arc<TableSpec> {
         &self.spec
     }
@@ -50,6 +50,21 @@ impl Table {
     }
     pub(crate) fn clock(&self) -> &Clock {
         self.lake.clock()
+    }
+
+    /// The same table as it would be partitioned by `columns`: for files that a commit of these columns brings in.
+    pub fn partitioned_by(&self, columns: &[String]) -> Result<Self> {
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        Ok(Self {
+            spec: Arc::new(self.spec.partitioned_by(&columns)?),
+            ..self.clone()
+        })
+    }
+
+    /// Positions and partition columns at `version`. `Error::Data` where log clean-up has left no way to tell.
+    pub async fn stood_at(&self, version: u64) -> Result<(HashMap<String, i64>, Vec<String>)> {
+        let state = LogState::read_at(self.name(), &self.log_store, version).await?;
+        Ok((state.positions, state.partition_columns))
     }
 
     /// Loads the state at `version`, or the newest. Costs a log replay: writers use [`crate::commit::Committer`], tailers [`crate::log`].

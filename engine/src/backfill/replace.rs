@@ -65,6 +65,7 @@ async fn take_out_of(table: &Table, topic: &str, loaded: &str, further: Vec<Txn>
             removes: found.removes,
             read_version: Some(version),
             allow_backwards: true,
+            ..Commit::default()
         };
         if let Outcome::Committed { .. } = committer.commit(commit).await.step("take a file's old rows out")? {
             return Ok(found.dates);

@@ -170,7 +170,12 @@ impl Work for Body {
             self.hold.fenced();
         }
         self.is_running = true;
-        let ran = self.work(lake).await;
+        let mut ran = self.work(lake.clone()).await;
+        if ran.as_ref().is_err_and(is_repartitioned) {
+            // What the failed run had open is dropped: from here on the table is as it is now.
+            tracing::info!("a table is partitioned otherwise now, and opened again");
+            ran = self.work(lake).await;
+        }
         self.is_running = false;
         match ran {
             Ok(ran) => Ok(Outcome::Ran(Box::new(ran))),
@@ -198,6 +203,10 @@ impl Work for Body {
         let newest = self.input.as_ref()?.latest_version(self.read_to).await.ok()?;
         Some(newest - self.read_to.map_or(0, |read_to| read_to.min(newest)))
     }
+}
+
+fn is_repartitioned(error: &Error) -> bool {
+    matches!(error, Error::Sql { source, .. } if matches!(**source, ticklake_sql::Error::Repartitioned { .. }))
 }
 
 /// The token that stands in the log which refused the commit.
