@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::made::{Made, TRADES, trade};
-use crate::process::{output, stdout};
+use crate::made::{Made, Place, TRADES, trade};
+use crate::process::{Running, output, stdout};
 
 #[test]
 fn a_backup_is_a_lake_and_a_table_goes_back() {
@@ -64,4 +64,39 @@ fn a_backup_is_a_lake_and_a_table_goes_back() {
         (Some(0), &(TRADES + 1).into()),
         "{report:#}"
     );
+}
+
+#[test]
+fn a_table_goes_back_to_before_its_first_vacuum_and_to_no_version_whose_files_are_gone() {
+    let made = Made::new();
+    let (folder, place) = (made.folder.path(), &made.place);
+    let copy = place.at(&format!("{}-copy", place.uri));
+    place.stdout(folder, &["vacuum", "--full"]);
+    let back = |version: &str| ["restore", "--tables", "silver.trades", "--version", version].map(str::to_owned);
+    let set_back = |place: &Place, version: &str| {
+        let args = back(version);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Running::start(&mut place.command(folder, &args)).output()
+    };
+    let told = String::from_utf8(set_back(place, "1").stdout).unwrap();
+    assert!(told.contains("holds what version 1 held"), "{told}");
+    place.stdout(folder, &["refresh"]);
+    assert_eq!(made.verify_at(place, "full").0, Some(0));
+
+    // What was merged before a backup is not in it.
+    let mut optimize = place.command(folder, &["optimize"]);
+    let optimized = Running::start(optimize.env("TICKLAKE_OPTIMIZE__MIN_AGE", "1ms")).output();
+    assert!(String::from_utf8(optimized.stdout).unwrap().contains("silver.trades: "));
+    place.stdout(folder, &["backup", &copy.uri]);
+    let refused = set_back(&copy, "1");
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("silver.trades cannot go back to version 1: "), "{told}");
+    let left = told
+        .split("; only version ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let left = left.unwrap_or_else(|| panic!("no version in {told}"));
+    assert!(set_back(&copy, left).status.success(), "{left}");
+    assert_eq!(made.verify_at(&copy, "full").0, Some(0));
 }

@@ -1,13 +1,15 @@
 //! One table set back to what it held at a version or a time: one commit on top of the log, so that readers, history and the jobs that follow the
-//! table go on. Its positions go back with it, and its input is read again from there.
+//! table go on. Its positions go back with it, and its input is read again from there; so does what it was partitioned by.
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
-use ticklake_sql::{ErrorKind, Lake, TableName, app_ids, log};
+use ticklake_sql::{ErrorKind, Lake, Table, TableName, app_ids, log};
 
+use super::restorable::restorable;
 use crate::error::Step;
+use crate::maintenance::low_water;
 use crate::verify::Snapshot;
 use crate::{Error, Result};
 
@@ -32,7 +34,7 @@ pub struct RolledBack {
     pub files_removed: u64,
 }
 
-/// Sets `name` back. Refused where a file of that version is gone, or where the log no longer tells its positions.
+/// Sets `name` back. Refused where a file of that version is gone, or where the log no longer tells of it; then the versions that are left are named.
 pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBack> {
     let table = lake.table(name).await.step("open a table")?;
     let mut committer = Committer::open(&table).await.step("read the positions of a table")?;
@@ -47,6 +49,13 @@ pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBac
         To::Time(time) => version_at(&table, from, time).await?,
     };
     let now = Snapshot::pinned(&table, from).await?;
+    let (then_at, columns) = match table.stood_at(to).await {
+        Ok(stood) => stood,
+        Err(error) if error.kind() == ErrorKind::Data => {
+            return Err(refused(&table, &now, to, "its log no longer tells of it").await?);
+        }
+        Err(error) => return Err(Error::sql("read the log of a table", error)),
+    };
     let then = Snapshot::pinned(&table, to).await?;
     let active: HashSet<&str> = now.adds.iter().map(|add| add.path.as_str()).collect();
     let wanted: HashSet<&str> = then.adds.iter().map(|add| add.path.as_str()).collect();
@@ -64,15 +73,16 @@ pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBac
         .map(|add| removal(add, at, true))
         .collect();
     for add in &adds {
-        exists(&table, &add.path, to).await?;
+        if !exists(&table, &add.path).await? {
+            let why = format!("{} is gone, and maybe others of its files", add.path);
+            return Err(refused(&table, &now, to, &why).await?);
+        }
     }
+    let mut txns = positions(name, to, then_at, committer.positions())?;
     let writer = app_ids::writer(name);
-    let mut txns = positions_at(&table, to, committer.positions()).await?;
-    txns.retain(|txn| txn.app_id != writer);
-    let next = committer.positions().get(&writer).copied().unwrap_or(0) + 1;
     txns.push(Txn {
+        version: committer.positions().get(&writer).copied().unwrap_or(0) + 1,
         app_id: writer,
-        version: next,
     });
     let (files_added, files_removed) = (adds.len() as u64, removes.len() as u64);
     let commit = Commit {
@@ -81,6 +91,7 @@ pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBac
         txns,
         adds,
         removes,
+        partition_columns: (columns != table.spec().partition_columns).then_some(columns),
         read_version: Some(from),
         allow_backwards: true,
     };
@@ -100,7 +111,15 @@ pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBac
     }
 }
 
-async fn version_at(table: &ticklake_sql::Table, newest: u64, time: DateTime<Utc>) -> Result<u64> {
+async fn refused(table: &Table, now: &Snapshot, to: u64, why: &str) -> Result<Error> {
+    let left = restorable(table, now).await?;
+    Ok(Error::Invalid(format!(
+        "{} cannot go back to version {to}: {why}; {left} can be restored",
+        table.name()
+    )))
+}
+
+async fn version_at(table: &Table, newest: u64, time: DateTime<Utc>) -> Result<u64> {
     for version in (0..=newest).rev() {
         let entry = match log::read(table, version).await {
             Ok(Some(entry)) => entry,
@@ -119,15 +138,12 @@ async fn version_at(table: &ticklake_sql::Table, newest: u64, time: DateTime<Utc
     )))
 }
 
-async fn exists(table: &ticklake_sql::Table, path: &str, version: u64) -> Result<()> {
+async fn exists(table: &Table, path: &str) -> Result<bool> {
     use object_store::ObjectStoreExt;
     let location = object_store::path::Path::parse(path).unwrap_or_else(|_| path.into());
     match table.log_store().object_store(None).head(&location).await {
-        Ok(_) => Ok(()),
-        Err(object_store::Error::NotFound { .. }) => Err(Error::Invalid(format!(
-            "{path} of {} version {version} is gone: vacuum has passed it; choose a newer version",
-            table.name()
-        ))),
+        Ok(_) => Ok(true),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
         Err(source) => Err(Error::Read {
             table: table.name().clone(),
             path: path.to_owned(),
@@ -136,52 +152,68 @@ async fn exists(table: &ticklake_sql::Table, path: &str, version: u64) -> Result
     }
 }
 
-/// What each position of the table was at `version`: its newest record at or below it in the log.
-async fn positions_at(table: &ticklake_sql::Table, version: u64, now: &HashMap<String, i64>) -> Result<Vec<Txn>> {
-    let mut then: HashMap<String, i64> = HashMap::new();
-    let mut reached_start = false;
-    for at in (0..=version).rev() {
-        if then.len() == now.len() {
-            break;
-        }
-        match log::read(table, at).await {
-            Ok(Some(entry)) => {
-                for txn in entry.txns {
-                    then.entry(txn.app_id).or_insert(txn.version);
-                }
-                reached_start = at == 0;
-            }
-            Ok(None) => break,
-            Err(error) if error.kind() == ErrorKind::Data => break,
-            Err(error) => return Err(Error::sql("read the log of a table", error)),
-        }
-    }
-    for app_id in now.keys() {
-        if then.contains_key(app_id) {
-            continue;
-        }
-        let before = if app_id.contains("/input/") {
-            Some(NOTHING_READ)
-        } else if app_id.contains("/total/") {
-            Some(0)
-        } else {
-            None
+/// Says what was done to the table, or keeps writers from one another, and nothing of what it holds: it never goes back.
+fn stays(app_id: &str) -> bool {
+    app_id.starts_with("lease/")
+        || ["writer", "retry", "vacuum", "vacuum-listing"]
+            .iter()
+            .any(|kind| app_id.rsplit('/').next() == Some(kind))
+}
+
+/// What goes back with the table: each position as it was `then`, those that had not begun to what that means.
+fn positions(name: &TableName, to: u64, then: HashMap<String, i64>, now: &HashMap<String, i64>) -> Result<Vec<Txn>> {
+    let mut txns = Vec::new();
+    for app_id in now.keys().filter(|app_id| !stays(app_id)) {
+        let before = match app_id {
+            input if input.contains("/input/") => Some(NOTHING_READ),
+            total if total.contains("/total/") => Some(0),
+            // Retention had taken out nothing: the first whole date is as early as one likes.
+            mark if *mark == low_water::app_id(name) => Some(0),
+            _ => None,
         };
-        match before.filter(|_| reached_start) {
-            Some(before) => {
-                then.insert(app_id.clone(), before);
-            }
-            None if app_id.ends_with("/writer") => {}
-            None => {
-                return Err(Error::Invalid(format!(
-                    "the log of {} does not tell where {app_id} stood at version {version}; choose a newer version",
-                    table.name()
-                )));
-            }
-        }
+        let version = then.get(app_id).copied().or(before).ok_or_else(|| {
+            Error::Invalid(format!(
+                "{name} cannot go back to version {to}: {app_id} had not begun there, and what it has read since would be lost; choose a newer version"
+            ))
+        })?;
+        txns.push(Txn {
+            app_id: app_id.clone(),
+            version,
+        });
     }
-    Ok(then
-        .into_iter()
-        .map(|(app_id, version)| Txn { app_id, version })
-        .collect())
+    Ok(txns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_to_a_table_does_not_go_back_and_what_it_has_read_does() {
+        let name = TableName::silver_trades();
+        let app = |rest: &str| format!("ticklake/{name}/{rest}");
+        let now: HashMap<String, i64> = [
+            (app("writer"), 9),
+            (app("vacuum"), 4),
+            (app("vacuum-listing"), 1_700_000_000),
+            ("lease/optimize".to_owned(), 3),
+            (app("input/bronze.trades"), 7),
+            (app("total/repeats"), 5),
+            (app("low-water"), 20_000),
+        ]
+        .into();
+        let then: HashMap<String, i64> = [(app("input/bronze.trades"), 2), (app("writer"), 3)].into();
+        let mut txns = positions(&name, 3, then, &now).unwrap();
+        txns.sort_by(|a, b| a.app_id.cmp(&b.app_id));
+        let txns: Vec<(String, i64)> = txns.into_iter().map(|txn| (txn.app_id, txn.version)).collect();
+        let expected = [
+            (app("input/bronze.trades"), 2),
+            (app("low-water"), 0),
+            (app("total/repeats"), 0),
+        ];
+        assert_eq!(txns, expected);
+        let bronze: HashMap<String, i64> = [("ticklake/bronze.trades/kafka/c/t/0".to_owned(), 3)].into();
+        let refused = positions(&name, 0, HashMap::new(), &bronze).unwrap_err().to_string();
+        assert!(refused.contains("had not begun there"), "{refused}");
+    }
 }
