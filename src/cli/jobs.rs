@@ -39,11 +39,11 @@ pub struct RefreshArgs {
 #[derive(Debug, Args)]
 pub struct RebuildArgs {
     /// Start of the range of trade time: a date or an instant, UTC
-    #[arg(long, value_name = "TIME")]
-    pub from: String,
+    #[arg(long, value_name = "TIME", required_unless_present = "swap")]
+    pub from: Option<String>,
     /// End of the range, which is not in it
-    #[arg(long, value_name = "TIME")]
-    pub to: String,
+    #[arg(long, value_name = "TIME", required_unless_present = "swap")]
+    pub to: Option<String>,
     /// Only these symbols
     #[arg(long, value_delimiter = ',', value_name = "SYMBOL")]
     pub symbol: Vec<String>,
@@ -59,6 +59,9 @@ pub struct RebuildArgs {
     /// With --side: swap nothing in, and leave the tables beside to be looked at; a later --side removes those older than a day
     #[arg(long, requires = "side")]
     pub dry_run: bool,
+    /// Swap in what an earlier --side --dry-run has left in TABLE__rebuild_ID, unless the range has changed since
+    #[arg(long, value_name = "ID", conflicts_with_all = ["from", "to", "symbol", "side", "force"])]
+    pub swap: Option<String>,
     #[command(flatten)]
     pub lake: LakeArgs,
 }

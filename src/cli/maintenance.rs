@@ -10,6 +10,9 @@ pub struct OptimizeArgs {
     /// Only these tables, e.g. silver.trades [default: all]
     #[arg(value_name = "TABLE")]
     pub tables: Vec<String>,
+    /// First rewrite tables that are partitioned otherwise than lake.partition_columns says, and files that are not in their table's order
+    #[arg(long)]
+    pub cluster: bool,
     /// Only say what would be merged
     #[arg(long)]
     pub dry_run: bool,

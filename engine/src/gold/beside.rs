@@ -1,18 +1,18 @@
 //! A rebuild whose bars lie in a table beside gold first, and are swapped in by one commit unless the range has changed by then.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deltalake::kernel::Add;
-use ticklake_sql::ddl::TableSpec;
-use ticklake_sql::{Table, failpoint, log};
+use ticklake_sql::failpoint;
 
-use super::files::Files;
 use super::output::Landed;
 use super::refresh::{Gold, Plan};
 use super::windows::forced;
 use crate::error::Step;
 use crate::rebuild::beside::lay;
+use crate::rebuild::diff::diff;
+use crate::rebuild::side::Side;
+use crate::rebuild::stood::Stood;
 use crate::rebuild::{Beside, RebuildRange, Swap};
 use crate::scan::DataFile;
 use crate::{Error, RefreshReport, Result};
@@ -25,7 +25,6 @@ impl Gold {
         // What is behind anyhow is no part of what the rebuild changes.
         self.refresh().await?;
         self.follow().await?;
-        self.forced = forced(range, &self.calendar, &self.dates());
         let outcome = self.beside(range, id, swap).await;
         self.forced.clear();
         self.hours.reset();
@@ -33,40 +32,16 @@ impl Gold {
     }
 
     async fn beside(&mut self, range: &RebuildRange, id: &str, swap: Swap) -> Result<Beside> {
+        let made = self.made(range).await?;
         let table = self.output.table().clone();
-        let range = RebuildRange {
-            from_us: self.forced.first().map_or(range.from_us, |first| first.from),
-            until_us: self.forced.last().map_or(range.until_us, |last| last.until),
-            symbols: range.symbols.clone(),
-        };
-        let stood = self.stood(&range);
-        let (_, adds) = table
-            .files(Some(stood.gold.version))
-            .await
-            .step("load the files of gold")?;
-        let adds: Vec<Add> = adds
-            .into_iter()
-            .filter(|add| may_hold(add, table.spec(), &range))
-            .collect();
-        let before: Vec<_> = adds
-            .iter()
-            .map(|add| Arc::new(DataFile::new(add.clone(), table.spec())))
-            .collect();
-        let plan = self.plan().await?;
-        let files = match &plan {
-            Some(plan) => after(adds, plan),
-            None => adds,
-        };
-        let (beside, diff) = lay(&table, id, &files, &before, &range).await?;
+        let (files, before) = (made.files.as_slice(), made.before.as_slice());
+        let (beside, diff) = lay(&table, id, files, before, &made.range, made.version).await?;
         failpoint::reach("rebuild-laid-beside");
         if swap == Swap::No {
             return Ok(Beside::kept(beside.name(), diff));
         }
         let mut report = RefreshReport::new(table.name().clone());
-        let swapped = match plan {
-            Some(plan) => self.swap_in(plan, &range, stood, &mut report).await,
-            None => Ok(()),
-        };
+        let swapped = self.swap_in(made, id, &mut report).await;
         failpoint::reach("rebuild-swapped-in");
         self.lake
             .drop_rebuilt(beside.name())
@@ -77,50 +52,102 @@ impl Gold {
         Ok(Beside::swapped(table.name().clone(), diff, report))
     }
 
-    /// What a plan for the range is made from.
-    fn stood(&self, range: &RebuildRange) -> Stood {
-        let in_range = |files: &Files, column| {
-            let files = files.iter().filter(|file| holds(file, column, range));
-            files.map(|file| file.add.path.clone()).collect()
+    /// Swaps in what an earlier rebuild has left beside. The range is computed once more and has to come to the same bars.
+    pub async fn swap_side(&mut self, side: &Side) -> Result<Beside> {
+        let table = self.output.table().clone();
+        let landed = side.swapped(&table).await?;
+        let outcome = match landed {
+            Some(version) => Ok(Beside::landed(table.name().clone(), version)),
+            None => self.swap_unswapped(side).await,
         };
-        Stood {
-            gold: Input {
-                version: self.held_version,
-                files: in_range(self.hours.files(), "window_start"),
+        self.forced.clear();
+        self.hours.reset();
+        let beside = outcome?;
+        let removed = self.lake.drop_rebuilt(side.table.name()).await;
+        removed.step("remove the result of a rebuild")?;
+        Ok(beside)
+    }
+
+    async fn swap_unswapped(&mut self, side: &Side) -> Result<Beside> {
+        self.refresh().await?;
+        self.follow().await?;
+        let made = self.made(&side.range).await?;
+        let table = self.output.table().clone();
+        side.check_unchanged(&table, made.version).await?;
+        side.check_same(&table, &made.files).await?;
+        let diff = diff((&table, &made.before), (&side.table, &side.files), &side.range).await?;
+        failpoint::reach("rebuild-swap-planned");
+        let mut report = RefreshReport::new(table.name().clone());
+        self.swap_in(made, &side.id, &mut report).await?;
+        failpoint::reach("rebuild-swapped-in");
+        report.log();
+        Ok(Beside::swapped(table.name().clone(), diff, report))
+    }
+
+    /// Computes the range, to be swapped in.
+    async fn made(&mut self, range: &RebuildRange) -> Result<Made> {
+        self.forced = forced(range, &self.calendar, &self.dates());
+        let table = self.output.table().clone();
+        let range = RebuildRange {
+            from_us: self.forced.first().map_or(range.from_us, |first| first.from),
+            until_us: self.forced.last().map_or(range.until_us, |last| last.until),
+            symbols: range.symbols.clone(),
+        };
+        let (gold, silver) = self.stood(&range);
+        let version = self.held_version;
+        let (_, adds) = table.files(Some(version)).await.step("load the files of gold")?;
+        let file = |add: &Add| Arc::new(DataFile::new(add.clone(), table.spec()));
+        let adds: Vec<Add> = adds.into_iter().filter(|add| range.may_hold(&file(add))).collect();
+        let before = adds.iter().map(file).collect();
+        let plan = self.plan().await?;
+        Ok(Made {
+            files: match &plan {
+                Some(plan) => after(adds, plan),
+                None => adds,
             },
-            silver: Input {
-                version: self.input.version(),
-                files: in_range(self.input.files(), "ts"),
-            },
-        }
+            range,
+            version,
+            before,
+            plan,
+            gold,
+            silver,
+        })
+    }
+
+    /// What a plan for the range is made from, gold and silver.
+    fn stood(&self, range: &RebuildRange) -> (Stood, Stood) {
+        (
+            Stood::new(self.held_version, self.hours.files().iter(), range),
+            Stood::new(self.input.version(), self.input.files().iter(), range),
+        )
     }
 
     /// Commits the plan; where others have committed beside the range since, plans the same again.
-    async fn swap_in(
-        &mut self,
-        plan: Plan,
-        range: &RebuildRange,
-        mut stood: Stood,
-        report: &mut RefreshReport,
-    ) -> Result<()> {
-        let mut plan = Some(plan);
+    async fn swap_in(&mut self, made: Made, id: &str, report: &mut RefreshReport) -> Result<()> {
+        self.swaps = Some(id.to_owned());
+        let outcome = self.land_made(made, report).await;
+        self.swaps = None;
+        outcome
+    }
+
+    async fn land_made(&mut self, mut made: Made, report: &mut RefreshReport) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let Some(planned) = plan.take() else { return Ok(()) };
+            let Some(planned) = made.plan.take() else { return Ok(()) };
             if let Landed::At(_) = self.land(planned, report).await? {
                 return Ok(());
             }
             self.hours.reset();
             self.follow().await?;
             let gold = self.output.table();
-            let has_changed = stood.gold.has_changed(gold, self.held_version, range).await?
-                || stood
+            let has_changed = made.gold.has_changed(gold, self.held_version, &made.range).await?
+                || made
                     .silver
-                    .has_changed(self.input.table(), self.input.version(), range)
+                    .has_changed(self.input.table(), self.input.version(), &made.range)
                     .await?;
             if has_changed {
                 return Err(Error::Changed(gold.name().clone()));
             }
-            plan = self.plan().await?;
+            made.plan = self.plan().await?;
         }
         Err(Error::Contended {
             table: self.output.table().name().clone(),
@@ -136,61 +163,19 @@ fn after(before: Vec<Add>, plan: &Plan) -> Vec<Add> {
     stays.chain(plan.written.adds.iter().cloned()).collect()
 }
 
-struct Stood {
-    gold: Input,
-    silver: Input,
-}
-
-/// A version of a table, and its files that may hold rows of the range.
-struct Input {
+/// A range computed again, written and not committed.
+struct Made {
+    /// Whole windows.
+    range: RebuildRange,
+    /// Of gold, whose files that may hold the range are `before`.
     version: u64,
-    files: BTreeSet<String>,
-}
-
-impl Input {
-    /// Some commit up to `to` has changed rows that may lie in the range.
-    async fn has_changed(&mut self, table: &Table, to: u64, range: &RebuildRange) -> Result<bool> {
-        while self.version < to {
-            let entry = log::read(table, self.version + 1).await;
-            let Some(entry) = entry.step("read what others have committed")? else {
-                return Ok(true);
-            };
-            self.version = entry.version;
-            for add in entry.adds.iter().filter(|add| may_hold(add, table.spec(), range)) {
-                if add.data_change {
-                    return Ok(true);
-                }
-                // Merged: the same rows in another file.
-                self.files.insert(add.path.clone());
-            }
-            let mut removed = entry.removes.iter().filter(|remove| remove.data_change);
-            if removed.any(|remove| self.files.contains(&remove.path)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// By the statistics of trade time or of the start of windows.
-fn may_hold(add: &Add, spec: &TableSpec, range: &RebuildRange) -> bool {
-    let file = DataFile::new(add.clone(), spec);
-    let column = if spec.schema.field_with_name("window_start").is_ok() {
-        "window_start"
-    } else {
-        "ts"
-    };
-    holds(&file, column, range)
-}
-
-fn holds(file: &DataFile, column: &str, range: &RebuildRange) -> bool {
-    let (first, last) = file.micros(column);
-    first < range.until_us
-        && range.from_us <= last
-        && range
-            .symbols
-            .as_ref()
-            .is_none_or(|symbols| symbols.iter().any(|symbol| file.may_hold("symbol", symbol)))
+    before: Vec<Arc<DataFile>>,
+    /// What holds the range once the plan has landed.
+    files: Vec<Add>,
+    /// `None`: nothing changes.
+    plan: Option<Plan>,
+    gold: Stood,
+    silver: Stood,
 }
 
 #[cfg(test)]
@@ -276,13 +261,11 @@ mod tests {
     async fn raced(late: i64) -> Result<()> {
         let lake = damaged().await;
         let mut gold = open(&lake).await;
-        gold.forced = forced(&range(), &gold.calendar, &gold.dates());
-        let stood = gold.stood(&range());
-        let plan = gold.plan().await.unwrap().unwrap();
+        let made = gold.made(&range()).await.unwrap();
         land(&lake, 3, late).await;
         open(&lake).await.refresh().await.unwrap();
         let mut report = RefreshReport::new(gold.output.table().name().clone());
-        let swapped = gold.swap_in(plan, &range(), stood, &mut report).await;
+        let swapped = gold.swap_in(made, "a", &mut report).await;
         if swapped.is_ok() {
             assert_right(&lake).await;
         }

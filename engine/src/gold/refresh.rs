@@ -25,6 +25,7 @@ use super::windows::{Range, Touched, forced, ranges, whole_dates};
 use super::write::Written;
 use crate::error::Step;
 use crate::rebuild::RebuildRange;
+use crate::rebuild::side::REBUILD;
 use crate::{Error, RefreshReport, Result};
 
 /// Hours of bars in memory at most, about, while a refresh goes over many.
@@ -53,6 +54,8 @@ pub struct Gold {
     parts: Option<Parts>,
     /// Computed again in any case, whatever the news.
     pub(super) forced: BTreeSet<Range>,
+    /// The result beside gold that the next commit swaps in.
+    pub(super) swaps: Option<String>,
     revisions: Option<Revisions>,
     /// The newest commit of earlier states, where nobody but this refresh can bring gold's commit that belongs to it.
     turn: Option<i64>,
@@ -88,6 +91,7 @@ impl Gold {
         Ok(Self {
             parts: Parts::of(interval).filter(|_| calendar.sessions().is_empty()),
             forced: BTreeSet::new(),
+            swaps: None,
             revisions,
             turn: None,
             model: Model::new(&options, calendar.clone(), input.table()).await?,
@@ -181,9 +185,9 @@ impl Gold {
     }
 
     async fn reopen(&mut self) -> Result<()> {
-        let forced = std::mem::take(&mut self.forced);
+        let (forced, swaps) = (std::mem::take(&mut self.forced), self.swaps.take());
         *self = Self::open(self.lake.clone(), self.options.clone()).await?;
-        self.forced = forced;
+        (self.forced, self.swaps) = (forced, swaps);
         Ok(())
     }
 
@@ -442,6 +446,7 @@ impl Gold {
         if !withheld.is_empty() {
             info.insert("barsWithheld".into(), json!(withheld));
         }
+        info.extend(self.swaps.as_ref().map(|id| (REBUILD.to_owned(), json!(id))));
         info
     }
 }

@@ -3,6 +3,7 @@
 //! Its files are copies: the rebuild's own lie in the table's folder already and wait for the one commit that swaps them in. A rebuild that was killed
 //! leaves copies, and files without a commit, that no query sees; the next one removes the copies when they are a day old, vacuum the files.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use ticklake_sql::{Lake, Table, TableName, app_ids, log};
 
 use super::diff::{Diff, diff};
 use super::range::RebuildRange;
+use super::side::{FROM, MADE_FROM, SYMBOLS, Side, UNTIL};
 use crate::error::Step;
 use crate::scan::DataFile;
 use crate::{Error, RefreshReport, Result};
@@ -43,6 +45,13 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// An earlier swap of the same result has landed.
+    pub(crate) fn landed(table: TableName, version: u64) -> Self {
+        let mut report = RefreshReport::new(table.clone());
+        report.version = Some(version);
+        Self::swapped(table, Diff::default(), report)
+    }
+
     /// There is no input to rebuild from.
     pub(super) fn nothing(table: TableName) -> Self {
         Self {
@@ -72,13 +81,14 @@ impl Beside {
     }
 }
 
-/// Puts `files` of `of` into a table beside it and compares: `before` are the files of `of` as they stand.
+/// Puts `files` of `of` into a table beside it and compares: `before` are the files of `of` as they stand at version `made_from`.
 pub(crate) async fn lay(
     of: &Table,
     id: &str,
     files: &[Add],
     before: &[Arc<DataFile>],
     range: &RebuildRange,
+    made_from: u64,
 ) -> Result<(Table, Diff)> {
     let beside = of
         .lake()
@@ -92,9 +102,10 @@ pub(crate) async fn lay(
         operation: "REBUILD".into(),
         info: Map::from_iter([
             ("of".to_owned(), json!(of.name().to_string())),
-            ("from".to_owned(), json!(range.from_us)),
-            ("until".to_owned(), json!(range.until_us)),
-            ("symbols".to_owned(), json!(range.symbols)),
+            (FROM.to_owned(), json!(range.from_us)),
+            (UNTIL.to_owned(), json!(range.until_us)),
+            (SYMBOLS.to_owned(), json!(range.symbols)),
+            (MADE_FROM.to_owned(), json!(made_from)),
         ]),
         txns: vec![Txn {
             app_id: app_ids::writer(beside.name()),
@@ -135,6 +146,28 @@ async fn copy(of: &Table, beside: &Table, files: &[Add]) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Tables beside which a result with this id lies.
+pub async fn beside_of(lake: &Lake, id: &str) -> Result<Vec<TableName>> {
+    let names = lake.rebuilt_tables().await.step("look for results of rebuilds")?;
+    let of = |name: &TableName| name.of_rebuilt().filter(|(_, other)| *other == id).map(|(of, _)| of);
+    Ok(names.iter().filter_map(of).collect())
+}
+
+/// Of every result that lies beside its table, each once.
+pub async fn ids(lake: &Lake) -> Result<Vec<String>> {
+    let names = lake.rebuilt_tables().await.step("look for results of rebuilds")?;
+    let ids: BTreeSet<String> = names
+        .iter()
+        .filter_map(|name| name.of_rebuilt().map(|(_, id)| id.to_owned()))
+        .collect();
+    Ok(ids.into_iter().collect())
+}
+
+/// What the result with this id beside `of` holds; `None` where there is none.
+pub async fn range_of(lake: &Lake, of: &TableName, id: &str) -> Result<Option<RebuildRange>> {
+    Ok(Side::find(lake, of, id).await?.map(|side| side.range))
 }
 
 /// Removes results that nobody has swapped in for a day; returns them.

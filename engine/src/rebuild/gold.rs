@@ -5,6 +5,7 @@ use ticklake_sql::{Lake, TableName};
 use super::beside::{Beside, Swap};
 use super::low_water::check;
 use super::range::RebuildRange;
+use super::side::Side;
 use crate::error::Step;
 use crate::gold::{Gold, GoldOptions};
 use crate::{RefreshReport, Result};
@@ -28,6 +29,19 @@ pub async fn rebuild_beside(
         .await?
         .rebuild_beside(range, id, swap)
         .await
+}
+
+/// Swaps in what an earlier rebuild with this id has left beside gold, as for silver.
+pub async fn swap(lake: &Lake, options: GoldOptions, id: &str) -> Result<Option<Beside>> {
+    let name = TableName::gold_ohlcv(&options.interval);
+    match Side::find(lake, &name, id).await? {
+        Some(side) => Gold::open(lake.clone(), options)
+            .await?
+            .swap_side(&side)
+            .await
+            .map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn open(lake: &Lake, options: GoldOptions, range: &RebuildRange, force: bool) -> Result<Gold> {

@@ -39,9 +39,13 @@ impl RebuildRange {
             && self.symbols.as_ref().is_none_or(|symbols| symbols.contains(symbol))
     }
 
-    /// False only where statistics prove that the file holds no trade of the range.
+    /// False only where statistics prove that the file holds no trade, or bar, of the range.
     pub fn may_hold(&self, file: &DataFile) -> bool {
-        let (first, last) = file.micros("ts");
+        let column = match file.bounds("window_start") {
+            Some(_) => "window_start",
+            None => "ts",
+        };
+        let (first, last) = file.micros(column);
         first < self.until_us
             && self.from_us <= last
             && self

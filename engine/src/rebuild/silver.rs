@@ -5,8 +5,10 @@ use std::time::Instant;
 use ticklake_sql::{Lake, Table, TableName, failpoint};
 
 use super::beside::{Beside, Swap, lay};
+use super::diff::diff;
 use super::low_water::{ARRIVAL_DAYS, check};
 use super::range::RebuildRange;
+use super::side::Side;
 use super::staged::{Layout, Staged};
 use crate::error::Step;
 use crate::gold::Files;
@@ -31,7 +33,7 @@ pub async fn rebuild(lake: &Lake, options: &SilverOptions, range: &RebuildRange,
         };
         let mut rebuild = Rebuild::open(lake, options, range, silver.input(), position).await?;
         let mut report = rebuild.stage().await?;
-        if rebuild.commit(&mut report).await? {
+        if rebuild.commit(&mut report, None).await? {
             report.elapsed = started.elapsed();
             report.log();
             return Ok(report);
@@ -68,25 +70,70 @@ pub async fn rebuild_beside(
         .cloned()
         .collect();
     let mut report = rebuild.stage().await?;
-    let (beside, diff) = lay(&table, id, &rebuild.silver.adds(), &before, range).await?;
+    let made_from = rebuild.silver.output.version();
+    let (beside, diff) = lay(&table, id, &rebuild.silver.adds(), &before, range, made_from).await?;
     failpoint::reach("rebuild-laid-beside");
     if swap == Swap::No {
         return Ok(Beside::kept(beside.name(), diff));
     }
     let is_moot = diff.is_empty() && rebuild.quarantine.is_empty();
-    if !is_moot && !rebuild.commit(&mut report).await? {
-        lake.drop_rebuilt(beside.name())
-            .await
-            .step("remove the result of a rebuild")?;
-        return Err(Error::Changed(name));
-    }
+    let landed = is_moot || rebuild.commit(&mut report, Some(id)).await?;
     failpoint::reach("rebuild-swapped-in");
     lake.drop_rebuilt(beside.name())
         .await
         .step("remove the result of a rebuild")?;
+    if !landed {
+        return Err(Error::Changed(name));
+    }
     report.elapsed = started.elapsed();
     report.log();
     Ok(Beside::swapped(name, diff, report))
+}
+
+/// Swaps in what an earlier rebuild with this id has left beside silver; `None` where it has left nothing. The range is computed once more, and has to come
+/// to the same rows: files may have been merged since, rows of the range may not have changed.
+pub async fn swap(lake: &Lake, options: &SilverOptions, id: &str) -> Result<Option<Beside>> {
+    let started = Instant::now();
+    let name = TableName::silver_trades();
+    let Some(side) = Side::find(lake, &name, id).await? else {
+        return Ok(None);
+    };
+    let remove = async || {
+        let removed = lake.drop_rebuilt(side.table.name()).await;
+        removed.step("remove the result of a rebuild")
+    };
+    let table = lake.table(&name).await.step("open a table")?;
+    if let Some(version) = side.swapped(&table).await? {
+        remove().await?;
+        return Ok(Some(Beside::landed(name, version)));
+    }
+    let mut silver = open(lake, options, &side.range, true).await?;
+    silver.refresh().await?;
+    let Some(position) = silver.position() else {
+        return Ok(Some(Beside::nothing(name)));
+    };
+    let mut rebuild = Rebuild::open(lake, options, &side.range, silver.input(), position).await?;
+    let version = rebuild.silver.output.version();
+    side.check_unchanged(&table, version).await?;
+    let before: Vec<_> = Files::load(&table, version)
+        .await?
+        .iter()
+        .filter(|file| side.range.may_hold(file))
+        .cloned()
+        .collect();
+    let mut report = rebuild.stage().await?;
+    side.check_same(&table, &rebuild.silver.adds()).await?;
+    let diff = diff((&table, &before), (&side.table, &side.files), &side.range).await?;
+    failpoint::reach("rebuild-swap-planned");
+    let is_moot = diff.is_empty() && rebuild.quarantine.is_empty();
+    if !is_moot && !rebuild.commit(&mut report, Some(id)).await? {
+        return Err(Error::Changed(name));
+    }
+    failpoint::reach("rebuild-swapped-in");
+    remove().await?;
+    report.elapsed = started.elapsed();
+    report.log();
+    Ok(Some(Beside::swapped(name, diff, report)))
 }
 
 async fn open(lake: &Lake, options: &SilverOptions, range: &RebuildRange, force: bool) -> Result<Silver> {
@@ -120,7 +167,7 @@ impl<'a> Rebuild<'a> {
     ) -> Result<Self> {
         let open = async |name: TableName, layout| {
             let table = lake.table(&name).await.step("open a table")?;
-            Ok::<_, Error>(Staged::new(Output::open(table, bronze.name()).await?, layout))
+            Staged::open(Output::open(table, bronze.name()).await?, layout, range).await
         };
         Ok(Self {
             silver: open(TableName::silver_trades(), Layout::SILVER).await?,
@@ -205,9 +252,9 @@ impl<'a> Rebuild<'a> {
     }
 
     /// The quarantine first, as a side table; false where the range changed meanwhile.
-    async fn commit(&mut self, report: &mut RefreshReport) -> Result<bool> {
+    async fn commit(&mut self, report: &mut RefreshReport, id: Option<&str>) -> Result<bool> {
         if !self.quarantine.is_empty() {
-            if self.quarantine.commit(self.range).await? == Landed::Lost {
+            if self.quarantine.commit(self.range, id).await? == Landed::Lost {
                 return Ok(false);
             }
             report.commits += 1;
@@ -215,7 +262,7 @@ impl<'a> Rebuild<'a> {
         if self.silver.is_empty() {
             return Ok(true);
         }
-        match self.silver.commit(self.range).await? {
+        match self.silver.commit(self.range, id).await? {
             Landed::Lost => Ok(false),
             Landed::At(version) => {
                 report.version = Some(version);
@@ -254,13 +301,42 @@ mod tests {
             .refresh()
             .await
             .unwrap();
-        let landed = rebuild.commit(&mut report).await.unwrap();
+        let landed = rebuild.commit(&mut report, None).await.unwrap();
         assert_eq!(
             lake.lines(&TableName::silver_trades()).await.len(),
             3,
             "nothing is lost or doubled"
         );
         landed
+    }
+
+    /// A lesser repeat takes a row out of a file, and puts another in its place: of the range, or of another day.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_row_taken_out_elsewhere_is_not_in_the_way() {
+        for (id, lands) in [(DAY, true), (1, false)] {
+            let lake = TestLake::new().await;
+            let options = SilverOptions::default();
+            let refresh = async || {
+                let mut silver = Silver::open(lake.lake.clone(), options.clone()).await.unwrap();
+                silver.refresh().await.unwrap();
+                silver
+            };
+            lake.land(&[row(1, "5"), row(2, "6"), row(DAY, "7")]).await;
+            let silver = refresh().await;
+            let range = RebuildRange::new(T0, T0 + DAY, &[]).unwrap();
+            let position = silver.position().unwrap();
+            let mut rebuild = Rebuild::open(&lake.lake, &options, &range, silver.input(), position)
+                .await
+                .unwrap();
+            let mut report = rebuild.stage().await.unwrap();
+            let mut lesser = row(id, if id == DAY { "7" } else { "5" });
+            lesser.partition = -1;
+            lake.land(&[lesser]).await;
+            refresh().await;
+            let landed = rebuild.commit(&mut report, None).await.unwrap();
+            assert_eq!(landed, lands, "row {id}");
+            assert_eq!(lake.lines(&TableName::silver_trades()).await.len(), 3);
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,9 @@ use ticklake_sql::Lake;
 use ticklake_sql::log::LogEntry;
 
 use super::range::RebuildRange;
+use super::side::REBUILD;
+use super::stood::Stood;
 use crate::Result;
-use crate::scan::DataFile;
 use crate::silver::SilverOptions;
 use crate::silver::output::{Landed, Output};
 use crate::silver::plan::Changes;
@@ -42,16 +43,19 @@ pub struct Staged {
     layout: Layout,
     adds: BTreeMap<String, Add>,
     removes: Vec<Remove>,
+    stood: Stood,
 }
 
 impl Staged {
-    pub fn new(output: Output, layout: Layout) -> Self {
-        Self {
+    pub async fn open(output: Output, layout: Layout, range: &RebuildRange) -> Result<Self> {
+        let stood = Stood::load(output.table(), output.version(), range).await?;
+        Ok(Self {
             output,
             layout,
             adds: BTreeMap::new(),
             removes: Vec::new(),
-        }
+            stood,
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -127,9 +131,9 @@ impl Staged {
         }
     }
 
-    /// One commit, unless another writer has changed the range in the meantime.
-    pub async fn commit(&mut self, range: &RebuildRange) -> Result<Landed> {
-        let info = Map::from_iter([
+    /// One commit, unless another writer has changed the range in the meantime. `id`: of the result beside that it swaps in.
+    pub async fn commit(&mut self, range: &RebuildRange, id: Option<&str>) -> Result<Landed> {
+        let mut info = Map::from_iter([
             ("from".to_owned(), json!(range.from_us)),
             ("until".to_owned(), json!(range.until_us)),
             ("symbols".to_owned(), json!(range.symbols)),
@@ -137,11 +141,9 @@ impl Staged {
         let adds = self.adds.values().cloned().collect();
         let removes = self.removes.clone();
         let spec = self.output.table().spec().clone();
-        let touches = |entry: &LogEntry| {
-            let moved = entry.adds.iter().filter(|add| add.data_change);
-            let mut added = moved.map(|add| DataFile::new(add.clone(), &spec));
-            added.any(|file| range.may_hold(&file)) || entry.removes.iter().any(|remove| remove.data_change)
-        };
+        info.extend(id.map(|id| (REBUILD.to_owned(), json!(id))));
+        let stood = &mut self.stood;
+        let touches = |entry: &LogEntry| stood.is_changed_by(entry, &spec, range);
         self.output.replace("REBUILD", adds, removes, info, touches).await
     }
 }

@@ -256,7 +256,7 @@ impl Output {
         adds: Vec<Add>,
         removes: Vec<Remove>,
         info: serde_json::Map<String, serde_json::Value>,
-        touches: impl Fn(&LogEntry) -> bool,
+        mut touches: impl FnMut(&LogEntry) -> bool,
     ) -> Result<Landed> {
         for _ in 0..REBASES {
             let writer = self.committer.positions().get(&self.writer_app).copied().unwrap_or(0) + 1;
