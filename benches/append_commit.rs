@@ -1,9 +1,10 @@
 //! How long one append's commit takes as the log grows: after 5,000 commits against after 100, checkpoints running in a task of their own.
 //!
 //! `cargo bench --workspace --bench append_commit`; TICKLAKE_BENCH_COMMITS (5,000), TICKLAKE_BENCH_WINDOW (200, commits that a figure is made
-//! of), TICKLAKE_BENCH_DIR. Each commit is one of ingest's: a data file of 500 rows in one partition and the positions of ten Kafka partitions.
+//! of), TICKLAKE_BENCH_CHECKPOINTS (true), TICKLAKE_BENCH_DIR. Each commit is one of ingest's: a data file of 500 rows in one partition and the positions of ten Kafka partitions.
 //! Only the commit is timed, not the file before it. Commits follow one another without pause, so a checkpoint is nearly always under way: more
-//! than `up` ever has at two commits a second. One process a durability, so that memory is of one run.
+//! than `up` ever has at two commits a second. One process a durability, so that memory is of one run. Memory is told at ten fixed points: with
+//! TICKLAKE_BENCH_COMMITS=10000 after 1,000, 2,000 ... 10,000 commits, each the median over a window from there on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ mod figures;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EARLY: usize = 100;
+/// At each tenth of the commits.
+const MEMORY_POINTS: usize = 10;
 const ROWS: usize = 500;
 const PARTITIONS: i64 = 10;
 const DATE: &str = "2026-01-05";
@@ -79,7 +82,9 @@ async fn run(folder: &Path, durability: Durability) {
     let stopped = async move {
         let _closed = stopped.await;
     };
-    let checkpoints = tokio::spawn(log::keep_checkpointed(table.clone(), || None, stopped));
+    // A checkpoint reads the list of all files: memory of the commits alone is told without them.
+    let with_checkpoints: bool = setting("TICKLAKE_BENCH_CHECKPOINTS", true);
+    let checkpoints = with_checkpoints.then(|| tokio::spawn(log::keep_checkpointed(table.clone(), || None, stopped)));
     let mut committer = Committer::open(&table).await.unwrap();
     let rows = rows(&table.spec().file_schema());
     let mut windows = [EARLY, commits].map(|after| Window {
@@ -88,6 +93,9 @@ async fn run(folder: &Path, durability: Durability) {
         rss_mb: Vec::new(),
         peak_rss_mb: None,
     });
+    let mut memory: Vec<(usize, Vec<f64>)> = (1..=MEMORY_POINTS)
+        .map(|point| (commits * point / MEMORY_POINTS, Vec::new()))
+        .collect();
     for number in 0..commits + width {
         let partition = BTreeMap::from([("ingest_date".to_owned(), DATE.to_owned())]);
         let add = data_file::write(&table, partition, vec![rows.clone()], FileOptions::default())
@@ -110,10 +118,18 @@ async fn run(folder: &Path, durability: Durability) {
                 window.peak_rss_mb = peak_rss_mb(std::process::id());
             }
         }
+        for (after, rss) in &mut memory {
+            if (*after..*after + width).contains(&number) {
+                rss.extend(rss_mb(std::process::id()));
+            }
+        }
     }
     drop(stop);
-    checkpoints.await.unwrap();
+    if let Some(checkpoints) = checkpoints {
+        checkpoints.await.unwrap();
+    }
     report(durability, windows, &folder.join("bronze/trades/_delta_log"));
+    report_memory(durability, memory, with_checkpoints);
 }
 
 fn report(durability: Durability, mut windows: [Window; 2], log: &Path) {
@@ -132,6 +148,21 @@ fn report(durability: Durability, mut windows: [Window; 2], log: &Path) {
     figures::print(serde_json::json!({
         "bench": "append_commit", "figure": "late to early", "durability": durability, "median_ratio": rounded(medians[1] / medians[0]),
         "rss_ratio": rounded(rss[1] / rss[0]), "checkpoints": checkpoints(log),
+    }));
+}
+
+/// Whether memory grows with the number of commits: the last point against the first, and the highest against the lowest.
+fn report_memory(durability: Durability, memory: Vec<(usize, Vec<f64>)>, with_checkpoints: bool) {
+    let (after, rss): (Vec<usize>, Vec<f64>) = memory
+        .into_iter()
+        .map(|(after, mut rss)| (after, quantile(&mut rss, 0.5).unwrap()))
+        .unzip();
+    let least = rss.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = rss.iter().copied().fold(0.0, f64::max);
+    figures::print(serde_json::json!({
+        "bench": "append_commit", "figure": "memory", "durability": format!("{durability:?}").to_lowercase(),
+        "with_checkpoints": with_checkpoints, "after_commits": after,
+        "median_rss_mb": rss, "last_to_first": rounded(rss[rss.len() - 1] / rss[0]), "greatest_to_least": rounded(greatest / least),
     }));
 }
 
