@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::lake::{LakeFolder, assert_bars_equal_the_fold};
+use crate::layout;
 use crate::made::{Made, Place, TRADES, trade_at};
 use crate::process::Running;
 use crate::tampered::Tampered;
@@ -120,6 +121,8 @@ fn weekly_round(made: &Made, archive: &str) {
 
     run(&["rebuild", "--from", "2025-01-01", "--to", "2025-01-02"]);
     proved(place, "rebuild");
+    layout::partition_by_symbol(folder, place);
+    proved(place, "optimize --cluster");
     set_aside(made, &run);
     proved(place, "what was set aside");
     let (code, report) = made.verify_at(place, "full");

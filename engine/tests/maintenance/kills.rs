@@ -73,6 +73,62 @@ async fn optimize_killed_before_and_after_its_commit_changes_no_row() {
     assert_eq!(rows(&lake).await, before);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_partitioned_otherwise_is_whole_before_and_after_a_kill() {
+    let lake = TestLake::new().await;
+    land(&lake, 0..8).await;
+    let silver = TableName::silver_trades();
+    let ids = lake.column(&silver, "trade_id").await;
+    let columns = async || lake.lake.table(&silver).await.unwrap().spec().partition_columns.clone();
+    for (failpoint, partitioned) in [
+        ("cluster-files-written", &["date"][..]),
+        ("cluster-committed", &["symbol", "date"]),
+    ] {
+        assert!(
+            !ended(start(&lake, "cluster", 1, failpoint)),
+            "{failpoint} was not reached"
+        );
+        assert_eq!(columns().await, partitioned, "after {failpoint}");
+        assert_eq!(lake.column(&silver, "trade_id").await, ids, "after {failpoint}");
+    }
+    land(&lake, 8..10).await;
+    assert!(ended(start(&lake, "cluster", 1, "")));
+    let mut ids = lake.column(&silver, "trade_id").await;
+    ids.dedup();
+    assert_eq!(ids.len(), 200, "each trade once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_swap_killed_before_and_after_its_commit_is_made_good_by_the_next() {
+    for failpoint in ["rebuild-swap-planned", "rebuild-swapped-in"] {
+        let lake = TestLake::new().await;
+        land(&lake, 0..8).await;
+        let whole = rows(&lake).await;
+        // Silver has lost a file: the rebuild beside it has something to bring back.
+        let name = TableName::silver_trades();
+        let silver = lake.lake.table(&name).await.unwrap();
+        let (_, adds) = silver.files(None).await.unwrap();
+        let gone = ticklake_sql::commit::removal(&adds[0], lake.lake.clock().now(), true);
+        crate::lake::commit(&silver, "ticklake/silver.trades/writer", Vec::new(), vec![gone]).await;
+        let range = rebuild::RebuildRange::new(crate::lake::T0, crate::lake::T0 + crate::lake::DAY, &[]).unwrap();
+        let (options, swap) = (SilverOptions::default(), rebuild::Swap::No);
+        let beside = rebuild::silver_beside(&lake.lake, &options, &range, false, "kept", swap)
+            .await
+            .unwrap();
+        assert_eq!((beside.diff.rows_before, beside.diff.added), (140, 20));
+        assert!(
+            !ended(start(&lake, "swap", 1, failpoint)),
+            "{failpoint} was not reached"
+        );
+        let is_in = failpoint == "rebuild-swapped-in";
+        assert_eq!(rows(&lake).await == whole, is_in, "after {failpoint}");
+        assert_eq!(lake.lake.rebuilt_tables().await.unwrap(), [name.rebuilt("kept")]);
+        assert!(ended(start(&lake, "swap", 1, "")));
+        assert_eq!(rows(&lake).await, whole, "after {failpoint} and another swap");
+        assert_eq!(lake.lake.rebuilt_tables().await.unwrap(), []);
+    }
+}
+
 /// Silver, at the time of the processes: what it has read vacuum may delete.
 async fn refresh_now(lake: &TestLake) {
     let options = LakeOptions {

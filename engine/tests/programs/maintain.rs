@@ -1,12 +1,15 @@
-//! Maintenance as a process of its own, for the tests that kill it: LAKE JOB [TIMES]. Jobs: optimize, vacuum, retention, rebuild, release.
+//! Maintenance as a process of its own, for the tests that kill it: LAKE JOB [TIMES]. Jobs: optimize, cluster, vacuum, retention, rebuild, swap,
+//! release.
 
 use std::time::Duration;
 
 use ticklake_engine::gold::GoldOptions;
-use ticklake_engine::maintenance::{OptimizeOptions, RetentionOptions, VacuumOptions, optimize, retain, vacuum};
+use ticklake_engine::maintenance::{
+    OptimizeOptions, RetentionOptions, VacuumOptions, cluster, optimize, retain, vacuum,
+};
 use ticklake_engine::rebuild::{self, RebuildRange, Swap};
 use ticklake_engine::silver::{Silver, SilverOptions};
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions};
+use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
 
 /// 2025-01-01, where the tests' trades begin.
 const T0: i64 = 1_735_689_600_000_000;
@@ -24,12 +27,17 @@ async fn rebuild_beside(lake: &Lake) -> Result<(), Box<dyn std::error::Error>> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().unwrap_or_default();
+    let (uri, job, times) = (next(), next(), next().parse().unwrap_or(1));
+    let by_symbol = || vec!["symbol".to_owned(), "date".to_owned()];
     let options = LakeOptions {
         durability: Durability::Os,
+        partition_columns: match job.as_str() {
+            "cluster" => [(TableName::silver_trades(), by_symbol())].into(),
+            _ => Default::default(),
+        },
         ..LakeOptions::default()
     };
-    let lake = Lake::open(&next(), options, Clock::system())?;
-    let (job, times) = (next(), next().parse().unwrap_or(1));
+    let lake = Lake::open(&uri, options, Clock::system())?;
     for _ in 0..times {
         if job == "release" {
             let mut silver = Silver::open(lake.clone(), SilverOptions::default()).await?;
@@ -38,6 +46,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         if job == "rebuild" {
             rebuild_beside(&lake).await?;
+            continue;
+        }
+        if job == "swap" {
+            rebuild::silver_swap(&lake, &SilverOptions::default(), "kept").await?;
             continue;
         }
         let tables = lake.tables().await?;
@@ -51,6 +63,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     };
                     optimize(table, &options).await.map(drop)?;
                 }
+                "cluster" => cluster(table, &OptimizeOptions::default()).await.map(drop)?,
                 "vacuum" => {
                     let options = VacuumOptions {
                         time_travel: Some(Duration::from_secs(2)),

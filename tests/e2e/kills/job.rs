@@ -77,6 +77,21 @@ pub const ALL: &[Job] = &[
         ..PLAIN
     },
     Job {
+        name: "optimize --cluster",
+        before: "refresh",
+        args: |lake| {
+            let path = lake.scratch.path().join("by-symbol.toml");
+            std::fs::write(&path, crate::layout::BY_SYMBOL).unwrap();
+            [
+                words("optimize --cluster --config"),
+                vec![path.to_str().unwrap().to_owned()],
+            ]
+            .concat()
+        },
+        says: "partitioned by symbol, date instead of date",
+        ..PLAIN
+    },
+    Job {
         name: "vacuum",
         before: "refresh\noptimize\nage\nbackfill",
         args: |_| words("vacuum --full"),

@@ -3,10 +3,11 @@
 //! bronze: (topic, partition, offset); silver: (symbol, ts, seq, trade_id, venue, kind); gold: (symbol, window_start, venue).
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, StringArray};
 use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use ticklake_sql::ddl::TableSpec;
 
@@ -19,16 +20,31 @@ const TIES: [&str; 3] = ["trade_id", "venue", "kind"];
 
 #[derive(Debug, Clone)]
 pub struct RowOrder {
-    /// Positions in a data file's columns.
+    /// Places among the columns of a row.
     columns: Vec<usize>,
     /// Writers keep this order themselves; where they do not, every file is sorted first.
     pub is_kept_by_writers: bool,
 }
 
 impl RowOrder {
-    /// A column that the table is partitioned by is the same in all rows and orders nothing.
+    /// Of rows in the columns of [`TableSpec::row_schema`].
     pub fn of(spec: &TableSpec) -> Self {
-        let schema = spec.file_schema();
+        Self::over(spec, &spec.row_schema())
+    }
+
+    /// The columns that decide, as rows of their own.
+    pub fn key_schema(spec: &TableSpec) -> SchemaRef {
+        let schema = spec.row_schema();
+        let fields: Vec<_> = Self::of(spec)
+            .columns
+            .iter()
+            .map(|place| schema.fields()[*place].clone())
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// Of rows in the columns of `schema`.
+    pub fn over(spec: &TableSpec, schema: &SchemaRef) -> Self {
         let is_kept_by_writers = !spec.sort_columns.is_empty();
         let names: Vec<&str> = if is_kept_by_writers {
             spec.sort_columns.iter().map(String::as_str).chain(TIES).collect()

@@ -63,12 +63,13 @@ pub fn plan<'a>(
         .collect()
 }
 
-fn hour(file: &DataFile, interval: Interval) -> Option<i64> {
+/// The one hour of windows that a file of bars holds.
+pub fn hour(file: &DataFile, interval: Interval) -> Option<i64> {
     let (first, last) = file.micros("window_start");
     (first != i64::MIN && interval.hour_of(first) == interval.hour_of(last)).then(|| interval.hour_of(first))
 }
 
-fn size(file: &DataFile) -> u64 {
+pub fn size(file: &DataFile) -> u64 {
     u64::try_from(file.add.size).unwrap_or(0)
 }
 
@@ -91,16 +92,30 @@ fn bins(partition: &Partition, files: Vec<Arc<DataFile>>, options: &OptimizeOpti
         small = worth_it(small);
     }
     small.sort_by(|a, b| in_time(a).cmp(&in_time(b)));
-    let mut bins: Vec<Bin> = Vec::new();
+    let packed = packed(small, options.target_bytes).into_iter();
+    // One file is as good as it gets.
+    let worth = packed.filter(|files| files.len() > 1);
+    let bin = |files| Bin {
+        partition: partition.clone(),
+        files,
+    };
+    worth.map(bin).collect()
+}
+
+/// Files that follow one another, as many together as make the target size; one that is larger stands alone.
+pub fn packed(files: Vec<Arc<DataFile>>, target_bytes: u64) -> Vec<Vec<Arc<DataFile>>> {
+    let mut packed = Vec::new();
     let mut bin = OpenBin::default();
-    for file in small {
-        if !bin.takes(&file, options.target_bytes) {
-            bins.extend(std::mem::take(&mut bin).close(partition));
+    for file in files {
+        if !bin.takes(&file, target_bytes) {
+            packed.push(std::mem::take(&mut bin).files);
         }
         bin.push(file);
     }
-    bins.extend(bin.close(partition));
-    bins
+    if !bin.files.is_empty() {
+        packed.push(bin.files);
+    }
+    packed
 }
 
 /// The smallest files, as far as each is worth rewriting for the sake of those before it.
@@ -120,7 +135,7 @@ fn worth_it(mut files: Vec<Arc<DataFile>>) -> Vec<Arc<DataFile>> {
 }
 
 /// Trades by their time, bars by their windows, the rest by its writing.
-fn in_time(file: &DataFile) -> ((i64, i64), (i64, i64), i64, &str) {
+pub fn in_time(file: &DataFile) -> ((i64, i64), (i64, i64), i64, &str) {
     (
         file.micros("ts"),
         file.micros("window_start"),
@@ -153,14 +168,6 @@ impl OpenBin {
         let groups = ranges(&file.add).and_then(|ranges| ranges.groups).unwrap_or_default();
         self.groups.extend(groups.into_keys());
         self.files.push(file);
-    }
-
-    /// One file is as good as it gets.
-    fn close(self, partition: &Partition) -> Option<Bin> {
-        (self.files.len() > 1).then(|| Bin {
-            partition: partition.clone(),
-            files: self.files,
-        })
     }
 }
 

@@ -1,26 +1,23 @@
-//! One file out of many: read in order, encoded, read back, and only uploaded where the rows read back are the rows that were read.
+//! One file out of many, or one for each partition that their rows come to: read in order, encoded, read back, and only uploaded where the rows read
+//! back are the rows that were read.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use ticklake_sql::Table;
 use ticklake_sql::commit::removal;
-use ticklake_sql::data_file::{EncodedFile, Encoder, FileOptions};
 use tokio::runtime::Handle;
 
 use super::OptimizeOptions;
 use super::checksum::Checksum;
 use super::chunk::Chunk;
 use super::merge::{Merge, Merged};
-use super::order::RowOrder;
+use super::output::{MergedFile, Output, Target};
 use super::plan::Bin;
 use super::source::{FileRows, Source};
 use super::spill::SpillWriter;
-use super::tags::Tags;
 use crate::error::Step;
 use crate::maintenance::replace::Change;
 use crate::scan::DataFile;
@@ -39,66 +36,78 @@ pub struct Rewritten {
 
 /// Merges the files of a bin. Nothing is visible before the commit of the change.
 pub async fn rewrite(table: &Table, bin: &Bin, options: &OptimizeOptions) -> Result<Rewritten> {
+    rewrite_into(table, table, &bin.files, options).await
+}
+
+/// Merges `files` of `from` into files of `to`, the same table as it will be partitioned. They lie in one partition, or on one date where `to` is
+/// partitioned otherwise.
+pub async fn rewrite_into(
+    from: &Table,
+    to: &Table,
+    files: &[Arc<DataFile>],
+    options: &OptimizeOptions,
+) -> Result<Rewritten> {
     let work = Work {
-        schema: table.spec().file_schema(),
-        order: RowOrder::of(table.spec()),
+        target: Target::new(from, to, files, options.zstd_level)?,
         open_files: (options.open_files / options.merges_at_once.max(1)).max(2),
         handle: Handle::current(),
-        table: table.clone(),
-        files: bin.files.clone(),
+        table: from.clone(),
+        files: files.to_vec(),
         options: options.clone(),
     };
     let merged = tokio::task::spawn_blocking(move || work.run())
         .await
         .map_err(|error| Error::Internal(format!("a merge ended early: {error}")))??;
-    let partition: BTreeMap<String, String> = bin
-        .partition
-        .iter()
-        .filter_map(|(column, value)| Some((column.clone(), value.clone()?)))
-        .collect();
-    let mut add = merged
-        .file
-        .upload(table, partition)
-        .await
-        .step("upload a merged file")?;
-    add.data_change = false;
-    add.tags = merged.tags.finish();
     // As old as its youngest row's file: age says whether a partition still grows.
-    add.modification_time = bin
-        .files
-        .iter()
-        .map(|file| file.add.modification_time)
-        .max()
-        .unwrap_or(add.modification_time);
-    let now = table.lake().clock().now();
-    let removes = bin.files.iter().map(|file| deltalake::kernel::Remove {
+    let age = files.iter().map(|file| file.add.modification_time).max();
+    let mut adds = Vec::with_capacity(merged.files.len());
+    for MergedFile { file, tags, partition } in merged.files {
+        let mut add = file.upload(to, partition).await.step("upload a merged file")?;
+        add.data_change = false;
+        add.tags = tags.finish();
+        add.modification_time = age.unwrap_or(add.modification_time);
+        adds.push(add);
+    }
+    let now = from.lake().clock().now();
+    let removes = files.iter().map(|file| deltalake::kernel::Remove {
         tags: None,
         ..removal(&file.add, now, false)
     });
     Ok(Rewritten {
-        bytes: u64::try_from(add.size).unwrap_or(0),
+        bytes: adds.iter().map(|add| u64::try_from(add.size).unwrap_or(0)).sum(),
         change: Change {
             removes: removes.collect(),
-            adds: vec![add],
+            adds,
         },
         checksum: merged.checksum,
     })
 }
 
+/// The bytes of a whole data file.
+pub async fn fetch(table: &Table, file: &DataFile) -> Result<bytes::Bytes> {
+    let path = Path::parse(&file.add.path).unwrap_or_else(|_| Path::from(file.add.path.as_str()));
+    let failed = |source: object_store::Error| Error::Read {
+        table: table.name().clone(),
+        path: file.add.path.clone(),
+        source: Box::new(source),
+    };
+    let store = table.log_store().object_store(None);
+    let found = store.get(&path).await.map_err(failed)?;
+    found.bytes().await.map_err(failed)
+}
+
 /// One merge, run on a thread of its own.
 struct Work {
     table: Table,
-    schema: SchemaRef,
-    order: RowOrder,
+    target: Target,
     files: Vec<Arc<DataFile>>,
     options: OptimizeOptions,
     open_files: usize,
     handle: Handle,
 }
 
-struct MergedFile {
-    file: EncodedFile,
-    tags: Tags,
+struct MergedFiles {
+    files: Vec<MergedFile>,
     checksum: Checksum,
 }
 
@@ -109,8 +118,8 @@ enum Sorted<T> {
 }
 
 impl Work {
-    fn run(&self) -> Result<MergedFile> {
-        if self.order.is_kept_by_writers
+    fn run(&self) -> Result<MergedFiles> {
+        if self.target.order.is_kept_by_writers
             && let Sorted::Done(merged) = self.merge_files()?
         {
             return Ok(merged);
@@ -124,7 +133,7 @@ impl Work {
     }
 
     /// Files that keep the order: merged at once, or in steps.
-    fn merge_files(&self) -> Result<Sorted<MergedFile>> {
+    fn merge_files(&self) -> Result<Sorted<MergedFiles>> {
         let mut read = Checksum::default();
         if self.files.len() <= self.open_files {
             let sources = self.open(&self.files)?;
@@ -141,7 +150,7 @@ impl Work {
         self.merge_runs(runs, read)
     }
 
-    fn merge_runs(&self, mut runs: Vec<Source>, mut read: Checksum) -> Result<Sorted<MergedFile>> {
+    fn merge_runs(&self, mut runs: Vec<Source>, mut read: Checksum) -> Result<Sorted<MergedFiles>> {
         while runs.len() > self.open_files {
             let mut longer = Vec::new();
             while !runs.is_empty() {
@@ -157,7 +166,7 @@ impl Work {
     }
 
     fn open(&self, files: &[Arc<DataFile>]) -> Result<Vec<Source>> {
-        let fetches = files.iter().map(|file| self.fetch(file));
+        let fetches = files.iter().map(|file| fetch(&self.table, file));
         let bytes: Vec<bytes::Bytes> = self
             .handle
             .block_on(stream::iter(fetches).buffered(FETCHES).try_collect())?;
@@ -165,25 +174,14 @@ impl Work {
             .iter()
             .zip(bytes)
             .map(|(file, bytes)| {
-                FileRows::open(self.table.name(), &file.add.path, bytes, &self.schema).map(Source::File)
+                let (path, values) = (&file.add.path, &file.add.partition_values);
+                FileRows::open(self.table.name(), path, bytes, &self.target.schema, values).map(Source::File)
             })
             .collect()
     }
 
-    async fn fetch(&self, file: &DataFile) -> Result<bytes::Bytes> {
-        let path = Path::parse(&file.add.path).unwrap_or_else(|_| Path::from(file.add.path.as_str()));
-        let failed = |source: object_store::Error| Error::Read {
-            table: self.table.name().clone(),
-            path: file.add.path.clone(),
-            source: Box::new(source),
-        };
-        let store = self.table.log_store().object_store(None);
-        let found = store.get(&path).await.map_err(failed)?;
-        found.bytes().await.map_err(failed)
-    }
-
     fn spill(&self, sources: Vec<Source>, read: &mut Checksum) -> Result<Sorted<Source>> {
-        let Some(mut merge) = Merge::new(self.schema.clone(), self.order.clone(), sources)? else {
+        let Some(mut merge) = Merge::new(self.target.schema.clone(), self.target.order.clone(), sources)? else {
             return Ok(Sorted::Unsorted);
         };
         let mut run = self.spill_file()?;
@@ -199,7 +197,7 @@ impl Work {
     }
 
     fn spill_file(&self) -> Result<SpillWriter> {
-        SpillWriter::create(self.options.spill_dir.as_deref(), &self.schema)
+        SpillWriter::create(self.options.spill_dir.as_deref(), &self.target.schema)
     }
 
     /// Files whose rows may come in any order: as many as memory allows are sorted together and become a run.
@@ -219,7 +217,7 @@ impl Work {
         }
         if !chunk.is_empty() {
             runs.push(match runs.is_empty() {
-                true => Source::Chunk(chunk.sort(&self.order)?),
+                true => Source::Chunk(chunk.sort(&self.target.order)?),
                 false => self.spill_chunk(chunk)?,
             });
         }
@@ -227,7 +225,7 @@ impl Work {
     }
 
     fn spill_chunk(&self, chunk: Chunk) -> Result<Source> {
-        let mut sorted = chunk.sort(&self.order)?;
+        let mut sorted = chunk.sort(&self.target.order)?;
         let mut run = self.spill_file()?;
         while let Some(rows) = sorted.next()? {
             run.push(&rows)?;
@@ -235,40 +233,28 @@ impl Work {
         Ok(Source::Spill(run.finish()?))
     }
 
-    /// The merged file, proven. `read`: what was read on the way to `sources` already.
-    fn encode(&self, sources: Vec<Source>, mut read: Checksum) -> Result<Sorted<MergedFile>> {
-        let Some(mut merge) = Merge::new(self.schema.clone(), self.order.clone(), sources)? else {
+    /// The merged files, proven. `read`: what was read on the way to `sources` already.
+    fn encode(&self, sources: Vec<Source>, mut read: Checksum) -> Result<Sorted<MergedFiles>> {
+        let Some(mut merge) = Merge::new(self.target.schema.clone(), self.target.order.clone(), sources)? else {
             return Ok(Sorted::Unsorted);
         };
-        let options = FileOptions {
-            zstd_level: self.options.zstd_level,
-            ..FileOptions::default()
-        };
-        let mut encoder = Encoder::new(&self.table, options).step("encode a merged file")?;
-        let mut tags = Tags::of(self.table.name(), self.files.iter().map(|file| &file.add));
+        let mut output = Output::new(&self.target, &self.files);
         loop {
             match merge.next()? {
-                Merged::Rows(rows) => {
-                    tags.see(&rows)?;
-                    encoder.push(&rows).step("encode a merged file")?;
-                }
+                Merged::Rows(rows) => output.push(&rows)?,
                 Merged::End => break,
                 Merged::Unsorted => return Ok(Sorted::Unsorted),
             }
         }
         read.merge(merge.read());
         drop(merge);
-        let file = encoder.finish().step("encode a merged file")?;
-        self.prove(&file, read)?;
-        Ok(Sorted::Done(MergedFile {
-            file,
-            tags,
-            checksum: read,
-        }))
+        let (files, written) = output.finish()?;
+        self.prove(read, written)?;
+        Ok(Sorted::Done(MergedFiles { files, checksum: read }))
     }
 
-    /// Reads the encoded file back: as many rows as the log promises of its inputs, the same rows, in order.
-    fn prove(&self, file: &EncodedFile, read: Checksum) -> Result<()> {
+    /// As many rows as the log promises of the inputs, and the same rows in the encoded files.
+    fn prove(&self, read: Checksum, written: Checksum) -> Result<()> {
         let broken = |message: String| {
             Err(Error::Data {
                 table: self.table.name().clone(),
@@ -282,20 +268,6 @@ impl Work {
         let promised: Option<u64> = self.files.iter().map(|file| file.rows).sum();
         if let Some(promised) = promised.filter(|promised| *promised != read.rows) {
             return broken(format!("its log promises {promised} rows where {} are", read.rows));
-        }
-        let mut written = Checksum::default();
-        let mut rows = FileRows::open(self.table.name(), "a merged file", file.bytes().clone(), &self.schema)?;
-        let mut before: Option<(super::order::Keys, usize)> = None;
-        while let Some(batch) = rows.next()? {
-            written.add(&batch)?;
-            let keys = self.order.keys(&batch)?;
-            let follows = before
-                .as_ref()
-                .is_none_or(|(before, last)| before.compare(*last, &keys, 0).is_le());
-            if !follows || !keys.is_sorted(batch.num_rows()) {
-                return broken("a merged file is out of order".into());
-            }
-            before = Some((keys, batch.num_rows() - 1));
         }
         if written != read {
             return broken(format!(
@@ -322,8 +294,7 @@ mod tests {
         let table = lake.lake.table(&TableName::silver_trades()).await.unwrap();
         let files: Vec<_> = ActiveFiles::load(&table).await.unwrap().iter().cloned().collect();
         let work = Work {
-            schema: table.spec().file_schema(),
-            order: RowOrder::of(table.spec()),
+            target: Target::new(&table, &table, &files, 1).unwrap(),
             open_files: 8,
             handle: Handle::current(),
             files,

@@ -1,12 +1,14 @@
 //! Where sorted rows come from: a data file, a spilled run, or a chunk that was sorted in memory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use ticklake_sql::TableName;
@@ -46,11 +48,19 @@ pub struct FileRows {
     path: String,
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
+    /// What its folder says of all rows.
+    values: HashMap<String, Option<String>>,
 }
 
 impl FileRows {
-    /// `schema`: the columns of the table's files.
-    pub fn open(table: &TableName, path: &str, bytes: Bytes, schema: &SchemaRef) -> Result<Self> {
+    /// `schema`: the wanted columns; those that are not in the file are in its partition's `values`.
+    pub fn open(
+        table: &TableName,
+        path: &str,
+        bytes: Bytes,
+        schema: &SchemaRef,
+        values: &HashMap<String, Option<String>>,
+    ) -> Result<Self> {
         let failed = |source: ParquetError| decode_failed(table, path, source);
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(failed)?;
         let groups = builder.metadata().row_groups();
@@ -58,7 +68,10 @@ impl FileRows {
             (rows + group.num_rows(), bytes + group.total_byte_size())
         });
         let fit = usize::try_from(BATCH_BYTES * rows.max(1) / bytes.max(1)).unwrap_or(BATCH_ROWS);
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let reader = builder
+            .with_projection(mask)
             .with_batch_size(fit.clamp(16, BATCH_ROWS))
             .build()
             .map_err(failed)?;
@@ -67,6 +80,7 @@ impl FileRows {
             path: path.to_owned(),
             reader,
             schema: schema.clone(),
+            values: values.clone(),
         })
     }
 
@@ -75,7 +89,7 @@ impl FileRows {
             return Ok(None);
         };
         let batch = batch.map_err(|source| decode_failed(&self.table, &self.path, source.into()))?;
-        conform(batch, &self.schema).map(Some)
+        conform(batch, &self.schema, &self.values).map(Some)
     }
 }
 
@@ -87,12 +101,16 @@ fn decode_failed(table: &TableName, path: &str, source: ParquetError) -> Error {
     }
 }
 
-/// The batch in exactly the columns and types of `schema`. Every column must be there: a missing one is no row of ours.
-fn conform(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+/// The batch in exactly the columns and types of `schema`. Every column must be there, or be one of the partition: a missing one is no row of ours.
+fn conform(batch: RecordBatch, schema: &SchemaRef, values: &HashMap<String, Option<String>>) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = schema
         .fields()
         .iter()
         .map(|field| {
+            if let (None, Some(value)) = (batch.column_by_name(field.name()), values.get(field.name())) {
+                let column: StringArray = std::iter::repeat_n(value.as_deref(), batch.num_rows()).collect();
+                return cast(&column, field.data_type());
+            }
             let index = batch.schema_ref().index_of(field.name())?;
             let column = batch.column(index);
             match column.data_type() == field.data_type() {

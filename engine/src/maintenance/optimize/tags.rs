@@ -74,6 +74,19 @@ impl Tags {
         }
     }
 
+    /// Of a file that holds some of the rows of `adds`: ranges are told of its own rows alone, and records, which no row tells whole, not at all.
+    pub fn of_some<'a>(table: &TableName, adds: impl Iterator<Item = &'a Add> + Clone) -> Self {
+        Self {
+            ranges: Ranges {
+                groups: Some(BTreeMap::new()),
+                watermarks: BTreeMap::new(),
+            },
+            from_rows: true,
+            records: None,
+            ..Self::of(table, adds)
+        }
+    }
+
     pub fn see(&mut self, rows: &RecordBatch) -> Result<()> {
         if self.from_rows {
             let rows = std::slice::from_ref(rows);

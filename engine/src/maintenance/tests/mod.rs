@@ -1,5 +1,6 @@
 //! Maintenance of a lake on local disk that the tests fill themselves, read back from the files that the log lists.
 
+mod cluster;
 mod hours;
 mod late;
 mod optimize;

@@ -4,7 +4,7 @@ mod bars;
 mod dropped;
 pub(crate) mod lake;
 mod order;
-mod partitions;
+pub mod partitions;
 mod rebuilds;
 mod recordings;
 mod restart;
