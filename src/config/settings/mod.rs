@@ -57,8 +57,8 @@ pub struct LakeSettings {
     /// A folder or `s3://bucket/prefix`; empty: `<up.data_dir>/lake`.
     pub uri: String,
     pub durability: DurabilitySetting,
-    /// Table -> partition columns, separated by commas, of silver.trades and gold.ohlcv_*: `"silver.trades" = "symbol,date"`. Counts when the table is
-    /// created, and not afterwards; `date` where it is not named.
+    /// Table -> partition columns, separated by commas, of silver.trades and gold.ohlcv_*: `"silver.trades" = "symbol,date"`. Counts where the table
+    /// is created or clustered (`ticklake optimize --cluster`), and not before; one that is not named is created by `date` and stays as it is.
     pub partition_columns: BTreeMap<String, String>,
 }
 
