@@ -120,7 +120,7 @@ impl Beat {
 }
 
 /// Requests to the store by kind, in the last hour and since the start.
-fn requests_json(requests: &Requests) -> Value {
+pub fn requests_json(requests: &Requests) -> Value {
     let by_kind = |counts: [(RequestKind, u64); RequestKind::ALL.len()]| -> Value {
         let counts = counts.map(|(kind, count)| (kind.name().to_owned(), Value::from(count)));
         Value::Object(counts.into_iter().collect())
@@ -129,7 +129,7 @@ fn requests_json(requests: &Requests) -> Value {
 }
 
 /// This process among others of its role: host and process number.
-fn instance() -> String {
+pub fn instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
         .trim()

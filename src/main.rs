@@ -27,6 +27,7 @@ mod serve;
 mod shutdown;
 mod signing_key;
 mod status;
+mod store_figures;
 mod up;
 mod users;
 mod vacuum;

@@ -10,12 +10,16 @@ use tokio::net::TcpListener;
 use crate::config::Settings;
 use crate::config::settings::ServeSettings;
 use crate::heartbeat::Heartbeat;
-use crate::{options, shutdown, signing_key};
+use crate::{options, shutdown, signing_key, store_figures};
 
 #[allow(clippy::print_stdout)]
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let options = with_keys(options::server(settings)?, settings)?;
     let lake = options::lake(settings, Durability::Sync)?;
+    let options = ServerOptions {
+        figures: Some(store_figures::figures(&lake, "serve")),
+        ..options
+    };
     let shutdown = shutdown::on_signal()?;
     let listeners = Listeners {
         flight: listen(&settings.serve.flight_addr).await?,

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::identity::digests_equal;
-use crate::options::Secret;
+use crate::options::{Figures, Secret};
 use crate::snapshot::Snapshots;
 use crate::status::ServerStatus;
 use crate::transport::{Connection, ConnectionLimits, Tls, accept};
@@ -31,6 +31,7 @@ pub struct Face {
     /// Older data than this is not ready to be shown; None: any age is.
     pub max_age: Option<Duration>,
     pub metrics_token: Option<Secret>,
+    pub figures: Option<Figures>,
 }
 
 pub fn router(face: Face) -> Router {
@@ -90,6 +91,9 @@ async fn metrics(State(face): State<Face>, headers: HeaderMap) -> impl IntoRespo
                 table.name()
             ));
         }
+    }
+    if let Some(Figures(figures)) = &face.figures {
+        body.push_str(&figures().await);
     }
     (StatusCode::OK, answer, body)
 }

@@ -73,7 +73,7 @@ pub mod fuzzing;
 
 pub use error::{Error, ErrorKind, Result};
 pub use identity::{TokenSummary, UserSummary, UsersFile};
-pub use options::{Secret, ServerOptions};
+pub use options::{Figures, Secret, ServerOptions};
 pub use server::{Listeners, serve};
 pub use status::ServerStatus;
 pub use ticket::new_signing_key;

@@ -1,7 +1,10 @@
 //! What a server can be told.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use crate::transport::TlsFiles;
 
@@ -42,6 +45,8 @@ pub struct ServerOptions {
     pub ready_max_age: Option<Duration>,
     /// Bearer that `/metrics` asks for.
     pub metrics_token: Option<Secret>,
+    /// What else `/metrics` tells.
+    pub figures: Option<Figures>,
     /// Statements stand in the log and in `system.queries` as their digest only.
     pub redact_sql: bool,
     /// Bytes of a statement.
@@ -87,6 +92,7 @@ impl Default for ServerOptions {
             max_bytes: u64::MAX,
             ready_max_age: None,
             metrics_token: None,
+            figures: None,
             redact_sql: false,
             max_statement_bytes: 1 << 20,
             reader_timeout: Duration::from_secs(60),
@@ -99,6 +105,16 @@ impl Default for ServerOptions {
             idle_poll_interval: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+/// Further lines of `/metrics` in Prometheus's text format, made at each scrape.
+#[derive(Clone)]
+pub struct Figures(pub Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>);
+
+impl std::fmt::Debug for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("figures")
     }
 }
 

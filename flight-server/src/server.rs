@@ -100,6 +100,7 @@ pub async fn serve(
         status: status.clone(),
         max_age: options.ready_max_age,
         metrics_token: options.metrics_token.clone(),
+        figures: options.figures.clone(),
     };
     let engine = Engine::new(
         snapshots,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ticklake_engine::{EngineStatus, schedule};
-use ticklake_flight_server::{Listeners, ServerStatus};
+use ticklake_flight_server::{Listeners, ServerOptions, ServerStatus};
 use ticklake_ingest::bronze::{self, BronzeStatus};
 use ticklake_ingest::produce::{self, ProduceStatus};
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use crate::data_dir::{DataDir, Ports};
 use crate::embedded_broker::{BrokerOptions, EmbeddedBroker};
 use crate::heartbeat::{self, Heartbeat};
 use crate::serve::{listen, listen_http, with_keys};
-use crate::{jobs, maintenance, options, shutdown};
+use crate::{jobs, maintenance, options, shutdown, store_figures};
 
 /// Folder of the embedded broker's log in the data folder.
 const BROKER_FOLDER: &str = "broker";
@@ -55,6 +55,10 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         settings.kafka.bootstrap_servers = broker.addr().to_string();
     }
     let lake = options::lake_of_up(&settings, replaced)?;
+    let server_options = ServerOptions {
+        figures: Some(store_figures::figures(&lake, "up")),
+        ..server_options
+    };
     lake.probe().await?;
     let mut produce_options = options::produce(&settings)?;
     let bronze_options = options::bronze(&settings, false)?;

@@ -56,7 +56,7 @@ fn serve(folder: &Path, args: &[&str]) -> Server {
     Server { process, flight, http }
 }
 
-fn get(addr: &str, path: &str) -> String {
+pub fn get(addr: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(addr).unwrap();
     write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

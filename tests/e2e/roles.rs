@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::broker::Broker;
 use crate::lake::{LakeFolder, assert_bars_equal_the_fold};
+use crate::login::get;
 use crate::process::{Running, eventually, output, stdout, ticklake};
 
 /// A role with the environment that the compose file gives every service.
@@ -46,7 +47,8 @@ fn produce_ingest_run_and_serve_apart() {
     let folder = folder.path();
     let broker = Broker::start(folder);
     // No order among them: each one waits for what it needs.
-    let serve = Running::start(&mut role(folder, &broker, &["serve", "--flight-addr", "127.0.0.1:0"]));
+    let any_port = ["serve", "--flight-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
+    let serve = Running::start(&mut role(folder, &broker, &any_port));
     let run = Running::start(&mut role(folder, &broker, &["run"]));
     let ingest = Running::start(&mut role(folder, &broker, &["ingest"]));
     let produce = Running::start(&mut role(folder, &broker, &["produce", "--feed", "sim"]));
@@ -74,6 +76,7 @@ fn produce_ingest_run_and_serve_apart() {
             .then_some(report)
     });
     assert!(report["kafka"]["lag_records"].is_i64(), "{report}");
+    assert_every_role_s_requests_are_told(&serve, &report);
 
     // A kill in the middle, and the role that comes after it goes on.
     ingest.kill();
@@ -98,6 +101,36 @@ fn produce_ingest_run_and_serve_apart() {
     let records = LakeFolder(lake.clone()).assert_bronze_is_exact();
     assert_eq!(LakeFolder(lake.clone()).assert_silver_is_unique(), records);
     assert_bars_equal_the_fold(&lake, &LakeFolder(lake.clone()).silver());
+}
+
+/// One scrape of the server tells what every role asks of the store, at least what its heartbeat of before has said.
+fn assert_every_role_s_requests_are_told(serve: &Running, status: &Value) {
+    let said = serve.said();
+    let http = said
+        .lines()
+        .find_map(|line| line.strip_prefix("health and metrics on "))
+        .unwrap();
+    let metrics = get(http, "/metrics");
+    for role in status["roles"].as_array().unwrap() {
+        let (name, process) = (role["role"].as_str().unwrap(), role["instance"].as_str().unwrap());
+        for (series, key) in [("total", "total"), ("last_hour", "last_hour")] {
+            for (kind, count) in role["requests"][key].as_object().into_iter().flatten() {
+                let labels = format!("{{role=\"{name}\",process=\"{process}\",kind=\"{kind}\"}} ");
+                let line = format!("ticklake_store_requests_{series}{labels}");
+                let told = metrics.lines().find_map(|has| has.strip_prefix(&line));
+                let told: u64 = told.unwrap_or_else(|| panic!("no {line}in {metrics}")).parse().unwrap();
+                assert!(
+                    told >= count.as_u64().unwrap(),
+                    "{line}{told}, the heartbeat said {count}"
+                );
+            }
+        }
+    }
+    for role in ["ingest", "run"] {
+        let puts = |line: &&str| line.starts_with("ticklake_store_requests_total{") && line.contains("kind=\"put\"");
+        let of_role = |line: &&str| line.contains(&format!("role=\"{role}\"")) && !line.ends_with(" 0");
+        assert!(metrics.lines().filter(puts).any(|line| of_role(&line)), "{metrics}");
+    }
 }
 
 #[test]
