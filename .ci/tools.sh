@@ -25,7 +25,7 @@ stage_tools() {
 system_packages() {
   local missing=() pair
   for pair in mold:mold cc:gcc make:make perl:perl curl:curl git:git java:openjdk-17-jdk-headless javac:openjdk-17-jdk-headless mvn:maven \
-    shellcheck:shellcheck python3:python3 chromium:chromium chromedriver:chromium-driver; do
+    shellcheck:shellcheck node:nodejs npm:npm python3:python3 chromium:chromium chromedriver:chromium-driver; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done
   python3 -c 'import ensurepip, pip' 2>/dev/null || missing+=(python3-venv python3-pip)

@@ -34,7 +34,7 @@ pub async fn run(args: &BackfillArgs, settings: &Settings) -> anyhow::Result<()>
         symbol: args.symbol.clone(),
         replace: args.replace,
         max_bad_rows: args.max_bad_rows,
-        storage: options::storage(&settings.storage),
+        storage: options::storage(settings)?,
         files_at_once: args.files_at_once,
         ..BackfillOptions::default()
     };

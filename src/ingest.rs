@@ -12,7 +12,7 @@ use crate::{options, shutdown};
 #[allow(clippy::print_stdout)]
 pub async fn run(settings: &Settings, until_latest: bool) -> anyhow::Result<()> {
     let options = options::bronze(settings, until_latest)?;
-    let lake = options::lake(settings, Durability::Sync)?;
+    let lake = options::lake_to_write(settings, Durability::Sync)?;
     let shutdown = shutdown::on_signal()?;
     let status = Arc::new(BronzeStatus::default());
     let shown = status.clone();

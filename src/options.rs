@@ -8,17 +8,20 @@ use ticklake_ingest::bronze::BronzeOptions;
 use ticklake_ingest::feed::{BinanceOptions, FeedOptions, ReplayOptions, SimOptions};
 use ticklake_ingest::kafka::KafkaOptions;
 use ticklake_ingest::produce::ProduceOptions;
-use ticklake_sql::{Clock, Durability, Lake, LakeOptions, TableName};
+use ticklake_sql::{Clock, Durability, Lake, LakeOptions, Storage, TableName};
 
 use crate::config::Settings;
 use crate::config::keys::nearest;
-use crate::config::settings::{DurabilitySetting, ServeSettings, StorageSettings};
+use crate::config::settings::{DurabilitySetting, ServeSettings};
+use crate::config::units::Size;
 use crate::exit::{Usage, sentence};
 use crate::maintenance::{self, Replaced};
 use crate::users;
 
 /// Where roles look for a broker when nothing is configured.
 const DEFAULT_BROKER: &str = "127.0.0.1:9092";
+/// Of a file's parts all but the last.
+const LEAST_PART_BYTES: u64 = 5 << 20;
 /// A signing key shorter than its hash is weaker than it.
 const MIN_KEY_BYTES: usize = 32;
 
@@ -30,6 +33,13 @@ pub fn lake(settings: &Settings, auto_durability: Durability) -> anyhow::Result<
 /// A lake at another address with the same settings: a backup.
 pub fn lake_at(uri: &str, settings: &Settings, auto_durability: Durability) -> anyhow::Result<Lake> {
     open_lake(uri, settings, auto_durability, maintenance::ON_A_SERVER)
+}
+
+/// A lake of which this role reads next to nothing: its memory keeps none of what it writes.
+pub fn lake_to_write(settings: &Settings, auto_durability: Durability) -> anyhow::Result<Lake> {
+    let mut settings = settings.clone();
+    settings.lake.recent_files = Size(0);
+    lake(&settings, auto_durability)
 }
 
 /// The lake of `up`, its own or one that it shares.
@@ -44,10 +54,11 @@ fn open_lake(uri: &str, settings: &Settings, auto_durability: Durability, replac
         DurabilitySetting::Os => Durability::Os,
     };
     let options = LakeOptions {
-        storage: storage(&settings.storage),
+        storage: storage(settings)?,
         durability,
         partition_columns: partition_columns(&settings.lake.partition_columns)?,
         history: maintenance::history(settings, replaced)?,
+        recent_bytes: settings.lake.recent_files.0,
     };
     Ok(Lake::open(uri, options, Clock::system())?)
 }
@@ -68,25 +79,51 @@ fn partition_columns(settings: &BTreeMap<String, String>) -> anyhow::Result<BTre
     Ok(settings.iter().map(columns).collect::<Result<_, Usage>>()?)
 }
 
-/// object_store's names for the `[storage]` keys.
-pub fn storage(settings: &StorageSettings) -> BTreeMap<String, String> {
-    let mut options = settings.options.clone();
+/// The `[storage]` keys by object_store's names, each for the kind of store that it belongs to. The endpoint is that of the lake's own.
+pub fn storage(settings: &Settings) -> anyhow::Result<Storage> {
+    let lake = settings.lake_uri();
+    let settings = &settings.storage;
+    if settings.part_size.0 < LEAST_PART_BYTES {
+        return Err(Usage(format!(
+            "storage.part_size is {} bytes; stores take no smaller parts than 5MiB",
+            settings.part_size.0
+        ))
+        .into());
+    }
+    let endpoint = match lake.split_once("://") {
+        Some(("az" | "azure" | "abfs" | "abfss", _)) => "azure_storage_endpoint",
+        Some(("gs", _)) => "google_base_url",
+        _ => "aws_endpoint",
+    };
+    let mut keys = settings.options.clone();
     let named = [
-        ("aws_endpoint", &settings.endpoint),
+        (endpoint, &settings.endpoint),
         ("aws_region", &settings.region),
         ("aws_access_key_id", &settings.access_key_id),
         ("aws_secret_access_key", &settings.secret_access_key),
         ("aws_session_token", &settings.session_token),
+        ("azure_storage_account_name", &settings.account),
+        ("azure_storage_account_key", &settings.account_key),
+        ("azure_storage_sas_token", &settings.sas_token),
+        ("google_application_credentials", &settings.credentials_file),
     ];
     for (key, value) in named {
         if !value.is_empty() {
-            options.insert(key.to_owned(), value.clone());
+            keys.insert(key.to_owned(), value.clone());
         }
     }
     if settings.allow_http || settings.endpoint.starts_with("http://") {
-        options.insert("aws_allow_http".to_owned(), "true".to_owned());
+        keys.insert("allow_http".to_owned(), "true".to_owned());
     }
-    options
+    Ok(Storage {
+        keys,
+        connect_timeout: settings.connect_timeout.0,
+        request_timeout: settings.request_timeout.0,
+        max_retries: usize::try_from(settings.max_retries)?,
+        retry_timeout: settings.retry_timeout.0,
+        multipart_bytes: usize::try_from(settings.multipart_above.0)?,
+        part_bytes: usize::try_from(settings.part_size.0)?,
+    })
 }
 
 pub fn kafka(settings: &Settings) -> KafkaOptions {

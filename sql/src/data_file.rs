@@ -20,10 +20,6 @@ use parquet::schema::types::ColumnPath;
 use crate::log_state::store_error;
 use crate::{Error, Result, Table, TableName, statistics};
 
-/// Larger files go up in parts: object stores take a single put of a few GiB at most, and a failed part is repeated alone.
-const MULTIPART_BYTES: usize = 64 << 20;
-const PART_BYTES: usize = 16 << 20;
-
 /// Text that hardly ever repeats: a dictionary of it is hashed first and thrown away later.
 const UNREPEATED_TEXT: [&str; 2] = ["trade_id", "ref_trade_id"];
 
@@ -208,10 +204,11 @@ fn encoding_failed(table: &TableName, source: ParquetError) -> Error {
 
 async fn upload(table: &Table, path: &Path, bytes: Bytes) -> object_store::Result<()> {
     let store = table.log_store().object_store(None);
-    if bytes.len() <= MULTIPART_BYTES || table.lake().is_local() {
+    let storage = table.lake().storage();
+    if bytes.len() <= storage.multipart_bytes || table.lake().is_local() {
         return store.put(path, bytes.into()).await.map(drop);
     }
-    let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, PART_BYTES);
+    let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, storage.part_bytes);
     upload.put(bytes);
     upload.finish().await.map(drop)
 }

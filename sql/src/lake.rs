@@ -8,16 +8,17 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use tokio::sync::watch;
 use url::Url;
 
 use crate::ddl::TableSpec;
 use crate::log_state::{LogState, checkpoint_hint};
-use crate::store::Location;
+use crate::recent::Recent;
+use crate::store::{Location, Storage};
+use crate::tip::Tip;
 use crate::{Clock, Error, History, Lease, Requests, Result, Table, TableName, create, probe, tables};
 
-/// The store that holds `uri`, and the path in it: for what lies outside of a lake, such as files to load. `storage` as in [`LakeOptions`].
-pub fn store_at(uri: &str, storage: &BTreeMap<String, String>) -> Result<(Arc<dyn ObjectStore>, Path)> {
+/// The store that holds `uri`, and the path in it: for what lies outside of a lake, such as files to load.
+pub fn store_at(uri: &str, storage: &Storage) -> Result<(Arc<dyn ObjectStore>, Path)> {
     let location = Location::open(uri, storage, Durability::Os)?;
     let path = Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("address {uri}: {e}")))?;
     Ok((location.root, path))
@@ -36,29 +37,17 @@ pub enum Durability {
     Os,
 }
 
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LakeOptions {
-    /// object_store keys, e.g. `aws_endpoint`, `aws_access_key_id`, `aws_allow_http`; AWS_* environment keys pass as they are.
-    pub storage: BTreeMap<String, String>,
+    pub storage: Storage,
     pub durability: Durability,
     /// Partition columns of silver.trades and gold.ohlcv_*, applied when a table is created or clustered. None for a table: those of its definition where it
     /// is created, and where it exists those that it has.
     pub partition_columns: BTreeMap<TableName, Vec<String>>,
     /// Applied when a table is created; `None`: that of the definition.
     pub history: Option<History>,
-}
-
-impl std::fmt::Debug for LakeOptions {
-    /// Names the storage options, never their values: they hold secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let keys: Vec<_> = self.storage.keys().collect();
-        f.debug_struct("LakeOptions")
-            .field("storage", &keys)
-            .field("durability", &self.durability)
-            .field("partition_columns", &self.partition_columns)
-            .field("history", &self.history)
-            .finish()
-    }
+    /// Small files that this process has lately written or read stay in memory, up to so many bytes; 0: none.
+    pub recent_bytes: u64,
 }
 
 /// Cheap to clone; clones share the store and the commit wake-ups of this process.
@@ -73,13 +62,13 @@ struct Shared {
     prefix: Path,
     options: LakeOptions,
     clock: Clock,
-    committed: Mutex<HashMap<TableName, watch::Sender<u64>>>,
+    tips: Mutex<HashMap<TableName, Arc<Tip>>>,
     /// Tables partitioned otherwise than the options say, of which that was told.
     told: Mutex<HashSet<TableName>>,
 }
 
 impl Lake {
-    /// `uri` is a folder, `file://...` or `s3://bucket/prefix`. Touches nothing yet.
+    /// `uri` is a folder, `file://...`, `s3://bucket/prefix`, `gs://...` or `az://...`. Touches nothing yet.
     pub fn open(uri: &str, options: LakeOptions, clock: Clock) -> Result<Self> {
         let location = Location::open(uri, &options.storage, options.durability)?;
         Self::over(uri, location, options, clock)
@@ -106,11 +95,14 @@ impl Lake {
         )
     }
 
-    fn over(uri: &str, location: Location, options: LakeOptions, clock: Clock) -> Result<Self> {
+    fn over(uri: &str, mut location: Location, options: LakeOptions, clock: Clock) -> Result<Self> {
+        if options.recent_bytes > 0 {
+            location.root = Arc::new(Recent::new(location.root, options.recent_bytes));
+        }
         let prefix =
             Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("lake address {uri}: {e}")))?;
         let store = Arc::new(PrefixStore::new(location.root.clone(), prefix.clone()));
-        let committed = Mutex::default();
+        let tips = Mutex::default();
         let shared = Shared {
             uri: uri.to_owned(),
             location,
@@ -118,7 +110,7 @@ impl Lake {
             prefix,
             options,
             clock,
-            committed,
+            tips,
             told: Mutex::default(),
         };
         Ok(Self(Arc::new(shared), None))
@@ -144,6 +136,11 @@ impl Lake {
 
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// How patient the store's client is, and what goes up in parts.
+    pub fn storage(&self) -> &Storage {
+        &self.0.options.storage
     }
 
     pub(crate) fn is_local(&self) -> bool {
@@ -357,20 +354,14 @@ impl Lake {
 
     fn checked(&self, spec: Arc<TableSpec>, log_store: LogStoreRef, state: LogState) -> Result<Table> {
         let spec = create::check(&spec, &state)?;
-        let committed = self.committed(&spec.name, state.version);
-        Ok(Table::new(self.clone(), spec, log_store, committed))
+        let tip = self.tip(&spec.name, state.version);
+        Ok(Table::new(self.clone(), spec, log_store, tip))
     }
 
-    fn committed(&self, name: &TableName, version: u64) -> watch::Sender<u64> {
-        let mut senders = self
-            .0
-            .committed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        senders
-            .entry(name.clone())
-            .or_insert_with(|| watch::Sender::new(version))
-            .clone()
+    fn tip(&self, name: &TableName, version: u64) -> Arc<Tip> {
+        let mut tips = self.0.tips.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tip = tips.entry(name.clone()).or_insert_with(|| Arc::new(Tip::new(version)));
+        tip.clone()
     }
 
     /// The sentence a user gets when the lake does not answer.

@@ -19,10 +19,12 @@ pub mod lake;
 mod local_disk;
 mod log_state;
 mod probe;
+mod recent;
 mod requests;
 mod statistics;
 mod store;
 pub mod table;
+mod tip;
 
 pub mod commit;
 pub mod data_file;
@@ -41,6 +43,7 @@ pub use history::History;
 pub use lake::{Durability, Lake, LakeOptions};
 pub use lease::Lease;
 pub use requests::{RequestKind, Requests};
+pub use store::Storage;
 pub use table::Table;
 pub use tables::TableName;
 

@@ -56,11 +56,16 @@ impl LogEntry {
 
 /// Reads version `version`; `None` where it does not exist yet. A version below the log's start is `Error::Data`.
 pub async fn read(table: &Table, version: u64) -> Result<Option<LogEntry>> {
+    let (tip, asked_at) = (table.tip(), table.clock().now());
     if let Some(actions) = read_actions(table.name(), table.log_store(), version).await? {
+        tip.read(version);
         return Ok(Some(LogEntry::new(version, actions)));
     }
     // Its predecessor there: not written yet. Else a checkpoint above it says that it was cleaned up.
-    if version > 0 && table.has_entry(version - 1).await? {
+    if let Some(before) = version.checked_sub(1)
+        && (tip.is_at(before, asked_at) || table.has_entry(before).await?)
+    {
+        tip.found(before, asked_at);
         return Ok(None);
     }
     match checkpoint_hint(table.log_store()).await? {

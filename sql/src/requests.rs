@@ -1,6 +1,6 @@
 //! Requests to the object store, counted by kind: what a bill is made of.
 //!
-//! Counts what the store is asked for, once however often its client repeats it. A list is one request for each thousand objects.
+//! Counts what the store is asked for, once however often its client repeats it. A listing is a request for each page, as long as the store makes it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,8 +19,6 @@ use object_store::{
     UploadPart, coalesce_ranges,
 };
 
-/// Objects in one page of a listing, and in one bulk delete.
-const PAGE: u64 = 1_000;
 const MINUTES: usize = 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +81,13 @@ impl Default for Requests {
 }
 
 impl Requests {
-    fn count(&self, kind: RequestKind) {
+    fn count(&self, kind: RequestKind, location: Option<&Path>) {
+        // Says where a bill comes from: `log.filter = "warn,ticklake_sql::requests=trace"`.
+        tracing::trace!(
+            kind = kind.name(),
+            path = location.map(tracing::field::display),
+            "request"
+        );
         let minute = self.minute();
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.total[kind as usize] += 1;
@@ -119,18 +123,51 @@ impl Requests {
     }
 }
 
+/// What one request of a kind of store covers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Billing {
+    /// Objects in one page of a listing.
+    pub list_page: u64,
+    /// Objects in one delete.
+    pub delete_page: u64,
+    /// Several ranges of a file are one read; else each stretch of them is a request.
+    pub ranges_at_once: bool,
+}
+
 /// A store that counts what is asked of it.
 #[derive(Debug)]
 pub(crate) struct Counted<S> {
     store: S,
     requests: Arc<Requests>,
-    /// Several ranges of a file are one read; else each stretch of them is a request.
-    local: bool,
+    billing: Billing,
 }
 
 impl<S> Counted<S> {
-    pub fn new(store: S, requests: Arc<Requests>, local: bool) -> Self {
-        Self { store, requests, local }
+    pub fn new(store: S, requests: Arc<Requests>, billing: Billing) -> Self {
+        Self {
+            store,
+            requests,
+            billing,
+        }
+    }
+
+    /// One request more with each first item of a page; `from`: items of which the first is counted already.
+    fn paged<T: Send + 'static>(
+        &self,
+        items: BoxStream<'static, Result<T>>,
+        kind: RequestKind,
+        page: u64,
+        from: u64,
+    ) -> BoxStream<'static, Result<T>> {
+        let requests = self.requests.clone();
+        let mut seen = 0;
+        let counted = items.inspect(move |_| {
+            if seen % page == 0 && seen >= from {
+                requests.count(kind, None);
+            }
+            seen += 1;
+        });
+        counted.boxed()
     }
 }
 
@@ -143,12 +180,12 @@ impl<S: ObjectStore> fmt::Display for Counted<S> {
 #[async_trait]
 impl<S: ObjectStore> ObjectStore for Counted<S> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.requests.count(RequestKind::Put);
+        self.requests.count(RequestKind::Put, Some(location));
         self.store.put_opts(location, payload, opts).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.requests.count(RequestKind::Multipart);
+        self.requests.count(RequestKind::Multipart, Some(location));
         let upload = self.store.put_multipart_opts(location, opts).await?;
         Ok(Box::new(CountedUpload {
             upload,
@@ -162,13 +199,13 @@ impl<S: ObjectStore> ObjectStore for Counted<S> {
         } else {
             RequestKind::Get
         };
-        self.requests.count(kind);
+        self.requests.count(kind, Some(location));
         self.store.get_opts(location, options).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        if self.local {
-            self.requests.count(RequestKind::Get);
+        if self.billing.ranges_at_once {
+            self.requests.count(RequestKind::Get, Some(location));
             return self.store.get_ranges(location, ranges).await;
         }
         // What the store itself does, through this one's get_opts.
@@ -181,53 +218,35 @@ impl<S: ObjectStore> ObjectStore for Counted<S> {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let requests = self.requests.clone();
-        counted(self.store.delete_stream(locations), requests, RequestKind::Delete, 0)
+        let deleted = self.store.delete_stream(locations);
+        self.paged(deleted, RequestKind::Delete, self.billing.delete_page, 0)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.requests.count(RequestKind::List);
-        counted(self.store.list(prefix), self.requests.clone(), RequestKind::List, 1)
+        self.requests.count(RequestKind::List, prefix);
+        self.paged(self.store.list(prefix), RequestKind::List, self.billing.list_page, 1)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.requests.count(RequestKind::List);
+        self.requests.count(RequestKind::List, prefix);
         let listed = self.store.list_with_offset(prefix, offset);
-        counted(listed, self.requests.clone(), RequestKind::List, 1)
+        self.paged(listed, RequestKind::List, self.billing.list_page, 1)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.requests.count(RequestKind::List);
+        self.requests.count(RequestKind::List, prefix);
         self.store.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.requests.count(RequestKind::Put);
+        self.requests.count(RequestKind::Put, Some(to));
         self.store.copy_opts(from, to, options).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.requests.count(RequestKind::Put);
+        self.requests.count(RequestKind::Put, Some(to));
         self.store.rename_opts(from, to, options).await
     }
-}
-
-/// One request more with each first item of a page; `from`: items of which the first is counted already.
-fn counted<T: Send + 'static>(
-    items: BoxStream<'static, Result<T>>,
-    requests: Arc<Requests>,
-    kind: RequestKind,
-    from: u64,
-) -> BoxStream<'static, Result<T>> {
-    let mut seen = 0;
-    items
-        .inspect(move |_| {
-            if seen % PAGE == 0 && seen >= from {
-                requests.count(kind);
-            }
-            seen += 1;
-        })
-        .boxed()
 }
 
 #[derive(Debug)]
@@ -239,17 +258,17 @@ struct CountedUpload {
 #[async_trait]
 impl MultipartUpload for CountedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.requests.count(RequestKind::Multipart);
+        self.requests.count(RequestKind::Multipart, None);
         self.upload.put_part(data)
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        self.requests.count(RequestKind::Multipart);
+        self.requests.count(RequestKind::Multipart, None);
         self.upload.complete().await
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.requests.count(RequestKind::Multipart);
+        self.requests.count(RequestKind::Multipart, None);
         self.upload.abort().await
     }
 }
@@ -261,10 +280,16 @@ mod tests {
 
     use super::*;
 
+    const BILLING: Billing = Billing {
+        list_page: 1_000,
+        delete_page: 1,
+        ranges_at_once: false,
+    };
+
     #[tokio::test]
     async fn every_request_counts_once_as_what_it_is() {
         let requests = Arc::new(Requests::default());
-        let store = Counted::new(InMemory::new(), requests.clone(), false);
+        let store = Counted::new(InMemory::new(), requests.clone(), BILLING);
         let file = Path::from("a/file");
         store.put(&file, "0123456789".into()).await.unwrap();
         store.get(&file).await.unwrap().bytes().await.unwrap();
@@ -294,7 +319,7 @@ mod tests {
     #[tokio::test]
     async fn a_listing_is_a_request_for_each_thousand() {
         let requests = Arc::new(Requests::default());
-        let store = Counted::new(InMemory::new(), requests.clone(), false);
+        let store = Counted::new(InMemory::new(), requests.clone(), BILLING);
         for number in 0..2_001 {
             store.put(&Path::from(format!("{number}")), "".into()).await.unwrap();
         }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::ddl::TableSpec;
 use crate::log_state::{LogState, checkpoint_hint, delta_error, exists};
+use crate::tip::Tip;
 use crate::{Clock, Error, Lake, Lease, Result, TableName, app_ids};
 
 /// Cheap to clone.
@@ -18,16 +19,16 @@ pub struct Table {
     lake: Lake,
     spec: Arc<TableSpec>,
     log_store: LogStoreRef,
-    committed: watch::Sender<u64>,
+    tip: Arc<Tip>,
 }
 
 impl Table {
-    pub(crate) fn new(lake: Lake, spec: Arc<TableSpec>, log_store: LogStoreRef, committed: watch::Sender<u64>) -> Self {
+    pub(crate) fn new(lake: Lake, spec: Arc<TableSpec>, log_store: LogStoreRef, tip: Arc<Tip>) -> Self {
         Self {
             lake,
             spec,
             log_store,
-            committed,
+            tip,
         }
     }
 
@@ -130,12 +131,16 @@ impl Table {
     /// Newest version committed by this process's own writers; wakes refreshes and snapshots without polling.
     /// Starts at the version found when this process first opened the table.
     pub fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
+        self.tip.committed()
     }
 
     pub(crate) fn note_commit(&self, version: u64) {
-        self.committed
-            .send_if_modified(|newest| std::mem::replace(newest, version.max(*newest)) < version);
+        self.tip.commit(version, self.clock().now());
+    }
+
+    /// What this process knows of the log's end.
+    pub(crate) fn tip(&self) -> &Tip {
+        &self.tip
     }
 
     pub(crate) async fn state(&self) -> Result<LogState> {

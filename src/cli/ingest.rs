@@ -166,7 +166,7 @@ impl IngestArgs {
 
 #[derive(Debug, Args)]
 pub struct BackfillArgs {
-    /// Files, folders, globs (quoted) or s3://bucket/prefix/*.zip; zip, gz, zst and plain
+    /// Files, folders, globs (quoted) or addresses such as s3://bucket/prefix/*.zip; zip, gz, zst and plain
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<String>,
     /// binance-trades, binance-aggtrades, us-equities-ticks, csv, jsonl or parquet

@@ -51,7 +51,7 @@ impl VacuumArgs {
 
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// A folder or s3://bucket/prefix; what an earlier backup brought there is not copied again
+    /// A folder, or an address in a bucket; what an earlier backup brought there is not copied again
     pub to: String,
     #[command(flatten)]
     pub lake: LakeArgs,

@@ -129,7 +129,7 @@ impl Cli {
 
 #[derive(Debug, Args)]
 pub struct LakeArgs {
-    /// A folder or s3://bucket/prefix
+    /// A folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix
     #[arg(long, value_name = "URI")]
     pub lake: Option<String>,
 }

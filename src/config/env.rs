@@ -1,4 +1,4 @@
-//! `TICKLAKE_SECTION__KEY` variables as a layer of overrides, and the `AWS_*` variables that fill an empty `[storage]`.
+//! `TICKLAKE_SECTION__KEY` variables as a layer of overrides, and the variables of other tools that fill an empty `[storage]`.
 //!
 //! A variable's text takes the type that the key's default has; lists are separated by commas.
 
@@ -9,9 +9,10 @@ use super::{ConfigError, keys};
 
 const PREFIX: &str = "TICKLAKE_";
 const LIBRDKAFKA: &str = "kafka.librdkafka.";
+const STORE_OPTIONS: &str = "storage.options.";
 
-/// `AWS_*` variable and the key that it fills.
-const AWS: &[(&str, &str)] = &[
+/// Variable that tools of a provider know, and the key that it fills. The later wins.
+const PROVIDERS: &[(&str, &str)] = &[
     ("AWS_ENDPOINT_URL", "storage.endpoint"),
     ("AWS_ENDPOINT_URL_S3", "storage.endpoint"),
     ("AWS_DEFAULT_REGION", "storage.region"),
@@ -20,6 +21,12 @@ const AWS: &[(&str, &str)] = &[
     ("AWS_SECRET_ACCESS_KEY", "storage.secret_access_key"),
     ("AWS_SESSION_TOKEN", "storage.session_token"),
     ("AWS_ALLOW_HTTP", "storage.allow_http"),
+    ("AZURE_STORAGE_ACCOUNT", "storage.account"),
+    ("AZURE_STORAGE_ACCOUNT_NAME", "storage.account"),
+    ("AZURE_STORAGE_KEY", "storage.account_key"),
+    ("AZURE_STORAGE_ACCOUNT_KEY", "storage.account_key"),
+    ("AZURE_STORAGE_SAS_TOKEN", "storage.sas_token"),
+    ("GOOGLE_APPLICATION_CREDENTIALS", "storage.credentials_file"),
 ];
 
 /// The overrides among `variables`. Other programs' variables are none of ours; a `TICKLAKE_SECTION_...` that names no key is an error.
@@ -40,7 +47,7 @@ pub fn read(variables: impl Iterator<Item = (String, String)>) -> Result<Overrid
             Some(option) if section == "kafka" => format!("{LIBRDKAFKA}{}", option.replace('_', ".")),
             _ => format!("{section}.{}", key.replace("__", ".")),
         };
-        let value = if path.starts_with(LIBRDKAFKA) {
+        let value = if path.starts_with(LIBRDKAFKA) || path.starts_with(STORE_OPTIONS) {
             Value::String(text)
         } else {
             let default = keys::lookup(&catalogue, &path).filter(|default| !default.is_table());
@@ -51,11 +58,11 @@ pub fn read(variables: impl Iterator<Item = (String, String)>) -> Result<Overrid
     Ok(overrides)
 }
 
-/// What the usual AWS variables say about the store. They stand below the file: a setting of ours wins.
-pub fn read_aws(variables: impl Iterator<Item = (String, String)>) -> Overrides {
-    let variables: std::collections::HashMap<_, _> = variables.filter(|(name, _)| name.starts_with("AWS_")).collect();
+/// What the usual variables of the providers say about the store. They stand below the file: a setting of ours wins.
+pub fn read_providers(variables: impl Iterator<Item = (String, String)>) -> Overrides {
+    let variables: std::collections::HashMap<_, _> = variables.collect();
     let mut overrides = Overrides::default();
-    for (name, path) in AWS {
+    for (name, path) in PROVIDERS {
         if let Some(text) = variables.get(*name).filter(|text| !text.is_empty()) {
             let value = match *path {
                 "storage.allow_http" => Value::Boolean(matches!(text.as_str(), "1" | "true" | "TRUE" | "True")),
@@ -127,12 +134,13 @@ mod tests {
             ("TICKLAKE_STORAGE__ALLOW_HTTP", "true"),
             ("TICKLAKE_FEED__SYMBOLS", "BTC-USDT, ETH-USDT"),
             ("TICKLAKE_KAFKA__LIBRDKAFKA__SASL_USERNAME", "me"),
+            ("TICKLAKE_STORAGE__OPTIONS__AZURE_STORAGE_USE_EMULATOR", "true"),
             ("TICKLAKE_TEST_KAFKA", "ignored"),
             ("HOME", "/root"),
         ])
         .unwrap();
         let expected = "[kafka]\npartitions = 3\nlibrdkafka = {'sasl.username' = 'me'}\n[storage]\nsecret_access_key = '12345'\n\
-             allow_http = true\n[feed]\nsymbols = ['BTC-USDT', 'ETH-USDT']";
+             allow_http = true\noptions = {azure_storage_use_emulator = 'true'}\n[feed]\nsymbols = ['BTC-USDT', 'ETH-USDT']";
         assert_eq!(table, expected.parse().unwrap());
     }
 

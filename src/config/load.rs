@@ -1,4 +1,4 @@
-//! Stacks the layers: defaults, `AWS_*`, the file, `TICKLAKE_*`, flags. An error names the layer that set the key.
+//! Stacks the layers: defaults, the variables of store providers, the file, `TICKLAKE_*`, flags. An error names the layer that set the key.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn stack(
 ) -> Result<Settings, ConfigError> {
     let variables: Vec<_> = variables.collect();
     let mut table = keys::catalogue();
-    merge(&mut table, env::read_aws(variables.iter().cloned()).table);
+    merge(&mut table, env::read_providers(variables.iter().cloned()).table);
     let file = file::read(path)?;
     if let Some(file) = &file {
         merge(&mut table, file.table.clone());

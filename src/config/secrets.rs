@@ -13,6 +13,10 @@ const SECRET_WORDS: &[&str] = &[
     "credential",
     "jaas",
     "key.pem",
+    "account_key",
+    "storage_access_key",
+    "master_key",
+    "sas_key",
     "signing_key",
     "sasl.oauthbearer.config",
 ];
@@ -45,7 +49,9 @@ mod tests {
     #[test]
     fn secrets_are_masked_and_names_are_not() {
         let table = "[storage]\nsecret_access_key = 'hunter2'\naccess_key_id = 'me'\nsession_token = ''\n\
-             [kafka.librdkafka]\n'sasl.password' = 'hunter2'\n[serve]\ntokens = ['hunter2']";
+             account_key = 'hunter2'\nsas_token = 'hunter2'\n\
+         [storage.options]\nazure_storage_access_key = 'hunter2'\ngoogle_service_account_key = 'hunter2'\n\
+         [kafka.librdkafka]\n'sasl.password' = 'hunter2'\n[serve]\ntokens = ['hunter2']";
         let shown = masked(table.parse().unwrap()).to_string();
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("'me'") || shown.contains("\"me\""), "{shown}");

@@ -1,5 +1,6 @@
 //! A small lake that the roles have made: records sent to a broker, ingested and refreshed in rounds. On local disk, or wherever a place says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub const TRADES: i64 = 600;
 pub struct Place {
     pub uri: String,
     env: Vec<(&'static str, String)>,
+    /// What the table layer has to know.
+    keys: BTreeMap<String, String>,
 }
 
 impl Place {
@@ -29,6 +32,7 @@ impl Place {
         Self {
             uri: folder.to_str().unwrap().to_owned(),
             env: Vec::new(),
+            keys: BTreeMap::new(),
         }
     }
 
@@ -44,9 +48,32 @@ impl Place {
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
         ];
+        let named = |(name, value): &(&str, String)| {
+            let key = match *name {
+                "AWS_ENDPOINT_URL" => "aws_endpoint".to_owned(),
+                name => name.to_lowercase(),
+            };
+            (key, value.clone())
+        };
         Self {
             uri: format!("s3://ticklake/{prefix}"),
+            keys: env.iter().map(named).collect(),
             env: env.into(),
+        }
+    }
+
+    /// A prefix of the Azurite that `AZURITE_BLOB_STORAGE_URL` names, which the client reads by itself.
+    #[cfg(feature = "services")]
+    pub fn azure(prefix: &str) -> Self {
+        std::env::var("AZURITE_BLOB_STORAGE_URL").expect("AZURITE_BLOB_STORAGE_URL names an Azurite");
+        let key = "azure_storage_use_emulator".to_owned();
+        Self {
+            uri: format!("az://ticklake/{prefix}"),
+            env: vec![(
+                "TICKLAKE_STORAGE__OPTIONS__AZURE_STORAGE_USE_EMULATOR",
+                "true".to_owned(),
+            )],
+            keys: BTreeMap::from([(key, "true".to_owned())]),
         }
     }
 
@@ -55,21 +82,15 @@ impl Place {
         Self {
             uri: uri.to_owned(),
             env: self.env.clone(),
+            keys: self.keys.clone(),
         }
     }
 
     /// The lake as the table layer opens it.
     pub fn lake(&self) -> Lake {
-        let named = |(name, value): &(&str, String)| {
-            let key = match *name {
-                "AWS_ENDPOINT_URL" => "aws_endpoint".to_owned(),
-                name => name.to_lowercase(),
-            };
-            (key, value.clone())
-        };
         let options = LakeOptions {
             durability: Durability::Os,
-            storage: self.env.iter().map(named).collect(),
+            storage: self.keys.clone().into(),
             ..LakeOptions::default()
         };
         Lake::open(&self.uri, options, Clock::system()).unwrap()

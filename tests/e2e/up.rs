@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::lake::{LakeFolder, assert_bars_equal_the_fold};
+use crate::login::get;
 use crate::process::{RefusedPort, Running, eventually, output, stdout, ticklake};
 
 const LATEST: &str =
@@ -19,6 +20,7 @@ const FIRST_BARS: Duration = Duration::from_secs(10);
 pub struct Up {
     pub process: Running,
     flight: String,
+    http: String,
 }
 
 pub fn start(folder: &Path, args: &[&str]) -> Up {
@@ -38,12 +40,16 @@ pub fn start(folder: &Path, args: &[&str]) -> Up {
         "127.0.0.1:0",
     ]);
     let mut process = Running::start(command.args(args));
-    let flight = eventually("ports.json", Duration::from_secs(30), || {
+    let ports: Value = eventually("ports.json", Duration::from_secs(30), || {
         assert!(process.is_running(), "{}", process.said());
-        let ports: Value = serde_json::from_str(&std::fs::read_to_string(&ports).ok()?).unwrap();
-        Some(ports["flight"].as_str().unwrap().to_owned())
+        Some(serde_json::from_str(&std::fs::read_to_string(&ports).ok()?).unwrap())
     });
-    Up { process, flight }
+    let of = |listener: &str| ports[listener].as_str().unwrap().to_owned();
+    Up {
+        flight: of("flight"),
+        http: of("http"),
+        process,
+    }
 }
 
 impl Up {
@@ -117,6 +123,36 @@ fn bars_within_seconds_and_the_folder_goes_on_after_stop_and_kill() {
     up.wait_for_trades(folder, before, Duration::from_secs(20));
     up.process.terminate();
     assert_exact(folder);
+}
+
+/// What a stage writes the next one reads in the same process: of what was written nothing is fetched, and what is fetched is a look for what others
+/// may have written, a few for each commit.
+#[test]
+fn up_fetches_nothing_that_it_has_written_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = start(folder.path(), &[]);
+    let counts = || {
+        let metrics = get(&up.http, "/metrics");
+        ["get", "head", "put"].map(|kind| {
+            let series = format!("kind=\"{kind}\"}} ");
+            let total = |line: &&str| line.starts_with("ticklake_store_requests_total{role=\"up\"");
+            let mut lines = metrics.lines().filter(total);
+            let count = lines.find_map(|line| line.split_once(&series)).unwrap().1;
+            count.parse::<u64>().unwrap()
+        })
+    };
+    // From when all of it runs, until each minute's bars have been computed from many files.
+    let begun = up.wait_for_trades(folder.path(), 2_000, Duration::from_secs(30));
+    let before = counts();
+    up.wait_for_trades(folder.path(), begun + 12_000, Duration::from_secs(60));
+    let [gets, heads, puts] = std::array::from_fn(|kind| counts()[kind] - before[kind]);
+    println!("{gets} gets, {heads} heads, {puts} puts");
+    assert!(puts > 50, "{puts} puts");
+    assert!(
+        gets < 4 * puts && heads < puts,
+        "{gets} gets and {heads} heads for {puts} puts"
+    );
+    up.process.terminate();
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What the people who run this do every week, command by command, on a lake that the roles have made: history from files, refresh, optimize, vacuum, the
-//! proof, a rebuild, what was set aside, a backup and back. The same on local disk and on S3, down to a copy from the one to the other.
+//! proof, a rebuild, what was set aside, a backup and back. The same on local disk, on S3 and on Azure, down to a copy from the one to the other.
 
 use std::io::Write;
 use std::path::Path;
@@ -28,9 +28,20 @@ fn the_weekly_round_on_local_disk() {
 #[cfg(feature = "services")]
 #[test]
 fn the_weekly_round_on_s3() {
+    weekly_round_in_a_bucket(Place::s3);
+}
+
+#[cfg(feature = "services")]
+#[test]
+fn the_weekly_round_on_azure() {
+    weekly_round_in_a_bucket(Place::azure);
+}
+
+#[cfg(feature = "services")]
+fn weekly_round_in_a_bucket(place: fn(&str) -> Place) {
     let prefix = format!("weekly-{}", uuid::Uuid::new_v4().simple());
-    let made = Made::at(tempfile::tempdir().unwrap(), Place::s3(&format!("{prefix}/lake")));
-    let archive = made.place.at(&format!("s3://ticklake/{prefix}/archive"));
+    let made = Made::at(tempfile::tempdir().unwrap(), place(&format!("{prefix}/lake")));
+    let archive = place(&format!("{prefix}/archive"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

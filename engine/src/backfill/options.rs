@@ -1,11 +1,12 @@
 //! Settings of a backfill.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use ticklake_sql::Storage;
 
 #[derive(Debug, Clone)]
 pub struct BackfillOptions {
-    /// Files, folders, globs (`data/*.zip`) and `s3://bucket/prefix/*.zip`.
+    /// Files, folders, globs (`data/*.zip`) and those of a bucket (`s3://bucket/prefix/*.zip`, `gs://`, `az://`).
     pub paths: Vec<String>,
     /// A shipped format, see `ticklake_sql::import::FORMATS`.
     pub format: Option<String>,
@@ -18,8 +19,8 @@ pub struct BackfillOptions {
     pub replace: bool,
     /// Bad lines of one file that are set aside before its load is given up.
     pub max_bad_rows: u64,
-    /// object_store keys for `s3://` paths, as of the lake.
-    pub storage: BTreeMap<String, String>,
+    /// For paths in a bucket, as of the lake.
+    pub storage: Storage,
     /// Files that are fetched, read and encoded at once.
     pub files_at_once: usize,
     /// Threads that encode data files.
@@ -41,7 +42,7 @@ impl Default for BackfillOptions {
             symbol: None,
             replace: false,
             max_bad_rows: 10_000,
-            storage: BTreeMap::new(),
+            storage: Storage::default(),
             files_at_once: 2,
             encoders: std::thread::available_parallelism().map_or(2, usize::from),
             slice_bytes: 24 << 20,

@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use futures::TryStreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
+use ticklake_sql::Storage;
 use ticklake_sql::lake::store_at;
 
 use super::BackfillOptions;
@@ -18,7 +19,7 @@ use crate::{Error, Result};
 /// A file to load.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// Absolute path or s3:// address: the name under which its content is recorded.
+    /// Absolute path or address in a bucket: the name under which its content is recorded.
     pub address: String,
     pub size_bytes: u64,
     pub location: Location,
@@ -47,7 +48,7 @@ pub async fn find(options: &BackfillOptions) -> Result<Vec<Input>> {
     let mut found = BTreeMap::new();
     for path in &options.paths {
         let before = found.len();
-        if path.starts_with("s3://") || path.starts_with("s3a://") {
+        if path.contains("://") && !path.starts_with("file://") {
             remote(path, &options.storage, &mut found).await?;
         } else {
             local(path.strip_prefix("file://").unwrap_or(path), &mut found)?;
@@ -113,7 +114,7 @@ fn add_local(path: &Path, found: &mut BTreeMap<String, Input>) -> Result<()> {
     Ok(())
 }
 
-async fn remote(address: &str, storage: &BTreeMap<String, String>, found: &mut BTreeMap<String, Input>) -> Result<()> {
+async fn remote(address: &str, storage: &Storage, found: &mut BTreeMap<String, Input>) -> Result<()> {
     let has_wildcard = address.contains(['*', '?', '[']);
     // What lies before the first wildcard is a prefix, which a store can list.
     let fixed = match address.find(['*', '?', '[']) {

@@ -16,8 +16,6 @@ use crate::{Error, Result};
 
 /// Files under way at once.
 const FILES_AT_ONCE: usize = 8;
-/// Larger files go up in parts.
-const PART_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopiedTable {
@@ -118,7 +116,11 @@ async fn copy_table(from: &Lake, to: &Lake, table: &Table, version: u64) -> Resu
     files.retain(|(path, size)| there.get(path) != Some(size));
     copied.copied_files = files.len() as u64;
     copied.copied_bytes = files.iter().map(|(_, size)| size).sum();
-    let stores = (from.object_store(), to.object_store());
+    let stores = Stores {
+        from: from.object_store(),
+        to: to.object_store(),
+        part_bytes: to.storage().part_bytes,
+    };
     carry(table, &stores, files.into_iter().map(|(path, _)| path).collect()).await?;
     let log = log_files(from, table, &root, version, &there).await?;
     // Its files are those of `version` alone, so no version before it may be seen: all entries but the first missing one, and then that.
@@ -204,13 +206,18 @@ async fn log_files(
     Ok(files)
 }
 
-type Stores = (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>);
+struct Stores {
+    from: Arc<dyn ObjectStore>,
+    to: Arc<dyn ObjectStore>,
+    /// What is larger is carried in parts.
+    part_bytes: usize,
+}
 
 /// Several at once, in no order.
-async fn carry(table: &Table, (from, to): &Stores, paths: Vec<Path>) -> Result<()> {
+async fn carry(table: &Table, stores: &Stores, paths: Vec<Path>) -> Result<()> {
     stream::iter(paths)
         .map(|path| async move {
-            one(from.as_ref(), to.as_ref(), &path)
+            one(stores, &path)
                 .await
                 .map_err(|error| store_error(table, path.as_ref(), error))
         })
@@ -219,14 +226,15 @@ async fn carry(table: &Table, (from, to): &Stores, paths: Vec<Path>) -> Result<(
         .await
 }
 
-async fn one(from: &dyn ObjectStore, to: &dyn ObjectStore, path: &Path) -> object_store::Result<()> {
+async fn one(stores: &Stores, path: &Path) -> object_store::Result<()> {
+    let Stores { from, to, part_bytes } = stores;
     let object = from.get(path).await?;
-    if object.meta.size <= PART_BYTES as u64 {
+    if object.meta.size <= *part_bytes as u64 {
         let bytes = object.bytes().await?;
         return to.put(path, bytes.into()).await.map(drop);
     }
     let mut bytes = object.into_stream();
-    let mut upload = WriteMultipart::new_with_chunk_size(to.put_multipart(path).await?, PART_BYTES);
+    let mut upload = WriteMultipart::new_with_chunk_size(to.put_multipart(path).await?, *part_bytes);
     while let Some(chunk) = bytes.try_next().await? {
         upload.wait_for_capacity(2).await?;
         upload.put(chunk);

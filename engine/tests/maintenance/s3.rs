@@ -28,7 +28,7 @@ fn lake(prefix: &str, ahead: TimeDelta) -> Lake {
     ];
     let storage: BTreeMap<_, _> = storage.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let options = LakeOptions {
-        storage,
+        storage: storage.into(),
         ..LakeOptions::default()
     };
     let system = Clock::system();

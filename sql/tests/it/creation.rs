@@ -228,9 +228,9 @@ async fn a_lake_out_of_reach_is_one_sentence() {
         ("aws_access_key_id", "a"),
         ("aws_secret_access_key", "secret"),
     ];
-    let storage = storage.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let storage: BTreeMap<_, _> = storage.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     let options = LakeOptions {
-        storage,
+        storage: storage.into(),
         ..Default::default()
     };
     assert!(!format!("{options:?}").contains("secret\""));

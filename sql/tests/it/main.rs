@@ -7,6 +7,8 @@ mod creation;
 mod faults;
 mod faulty_store;
 mod leases;
+#[cfg(all(feature = "azure", feature = "gcs"))]
+mod patience;
 mod round_trip;
 mod rows;
 mod statistics;

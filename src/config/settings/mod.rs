@@ -4,17 +4,19 @@ mod ingest;
 mod jobs;
 mod maintenance;
 mod server;
+mod storage;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::units::Span;
+use super::units::{Size, Span};
 
 pub use ingest::{FeedSettings, IngestSettings, KafkaSettings};
 pub use jobs::{CandlesSettings, JobSettings, ParitySettings, RevisionsSetting, SilverSettings};
 pub use maintenance::{OptimizeSettings, RetentionSettings, VacuumSettings};
 pub use server::{QuerySettings, ServeSettings};
+pub use storage::StorageSettings;
 
 const DAY_S: u64 = 24 * 3_600;
 /// What suits the role.
@@ -54,9 +56,11 @@ impl Settings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LakeSettings {
-    /// A folder or `s3://bucket/prefix`; empty: `<up.data_dir>/lake`.
+    /// A folder, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; empty: `<up.data_dir>/lake`.
     pub uri: String,
     pub durability: DurabilitySetting,
+    /// Small files that a process has lately written or read stay in its memory, so that a refresh of every second fetches none of them again.
+    pub recent_files: Size,
     /// Table -> partition columns, separated by commas, of silver.trades and gold.ohlcv_*: `"silver.trades" = "symbol,date"`. Counts where the table
     /// is created or clustered (`ticklake optimize --cluster`), and not before; one that is not named is created by `date` and stays as it is.
     pub partition_columns: BTreeMap<String, String>,
@@ -67,6 +71,7 @@ impl Default for LakeSettings {
         Self {
             uri: String::new(),
             durability: DurabilitySetting::Auto,
+            recent_files: Size(32 << 20),
             partition_columns: BTreeMap::new(),
         }
     }
@@ -80,20 +85,6 @@ pub enum DurabilitySetting {
     Auto,
     Sync,
     Os,
-}
-
-/// The object store of an `s3://` lake. What is empty comes from the usual `AWS_*` variables.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StorageSettings {
-    pub endpoint: String,
-    pub region: String,
-    pub access_key_id: String,
-    pub secret_access_key: String,
-    pub session_token: String,
-    pub allow_http: bool,
-    /// Further object_store keys, passed on as they stand.
-    pub options: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
