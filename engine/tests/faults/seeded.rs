@@ -23,8 +23,8 @@ fn seeds() -> impl Iterator<Item = u64> {
 }
 
 /// Runs `job` until it ends well: on the faulty store a few times, at last on one that has recovered. What fails must be told as what may pass.
-async fn make_good(job: Job, world: &World, seed: u64) -> (u64, usize) {
-    let store = FaultyStore::new(world.store.clone(), seed, FAULTS);
+async fn make_good(job: Job, world: &World, seed: u64, faults: u64) -> (u64, usize) {
+    let store = FaultyStore::new(world.store.clone(), seed, faults);
     let lake = world.over(store.clone());
     for attempt in 0..=TRIES {
         if attempt == TRIES {
@@ -58,7 +58,7 @@ async fn faults_of_the_store_under_any_job_change_nothing_but_time() {
         for seed in seeds() {
             println!("{job:?}: TICKLAKE_SEED={seed}");
             let world = start.copy().await;
-            let (faults, failures) = make_good(job, &world, seed).await;
+            let (faults, failures) = make_good(job, &world, seed, FAULTS).await;
             struck += faults;
             failed += failures;
             refresh(&world.lake()).await;
@@ -69,6 +69,28 @@ async fn faults_of_the_store_under_any_job_change_nothing_but_time() {
     }
     println!("{struck} faults, {failed} failed runs");
     assert!(struck > 20 && failed > 0, "{struck} faults, {failed} failed runs");
+}
+
+/// Of all jobs the one with the most steps, each a commit of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_under_many_faults_takes_each_trade_out_of_quarantine_once() {
+    const MANY: u64 = 100;
+    let prepared = World::new().await;
+    let whole = prepared.copy().await;
+    Job::Release.run(&whole, &whole.lake()).await.unwrap();
+    refresh(&whole.lake()).await;
+    let (expected, _) = whole.contents().await;
+    let mut failed = 0;
+    for seed in seeds() {
+        println!("release: TICKLAKE_SEED={seed}");
+        let world = prepared.copy().await;
+        failed += make_good(Job::Release, &world, seed, MANY).await.1;
+        refresh(&world.lake()).await;
+        let (held, proof) = world.contents().await;
+        assert_eq!(held, expected, "seed {seed}");
+        assert!(proof.is_clean(), "seed {seed}: {proof:#?}");
+    }
+    assert!(failed > 0, "no run of it failed");
 }
 
 /// A backup reads from one lake and writes to another; either may fail.

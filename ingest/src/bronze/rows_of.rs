@@ -18,9 +18,14 @@ use crate::error::{Error, Result};
 pub async fn file_rows(table: &Table, add: &Add) -> Result<RecordBatch> {
     let failed = |why: String| Error::Internal(format!("cannot read {} of {}: {why}", add.path, table.name()));
     let path = Path::parse(&add.path).map_err(|error| failed(error.to_string()))?;
+    // May pass, unlike what is wrong with the file.
+    let refused = |source| ticklake_sql::Error::Store {
+        what: "cannot read",
+        location: format!("{} of {}", add.path, table.name()),
+        source,
+    };
     let object = table.log_store().object_store(None).get(&path).await;
-    let bytes = object.map_err(|error| failed(error.to_string()))?.bytes().await;
-    let bytes = bytes.map_err(|error| failed(error.to_string()))?;
+    let bytes = object.map_err(refused)?.bytes().await.map_err(refused)?;
     let schema = table.spec().file_schema();
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|reader| reader.build());
     let mut batches = Vec::new();

@@ -3,7 +3,21 @@
 use super::super::dead_letters::DeadLetterBuilder;
 use super::super::decode::{DecodeError, ErrorClass};
 use super::*;
-use ticklake_sql::{Clock, Durability, LakeOptions};
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use ticklake_sql::{Clock, Durability, ErrorKind, LakeOptions};
+
+#[path = "../../../../engine/tests/faults/store.rs"]
+mod store;
+
+use store::FaultyStore;
+
+/// Of a thousand requests.
+const FAULTS: u64 = 100;
+/// Tries on the faulty store before it recovers.
+const TRIES: usize = 4;
+/// Seeds tried; `TICKLAKE_FAULT_ROUNDS` for more, `TICKLAKE_SEED` for one again.
+const ROUNDS: u64 = 20;
 
 const GOOD: &[u8] = br#"{"venue":"sim","symbol":"BTC-USDT","trade_id":"7","seq":7,"price":"1","qty":"2","ts":1735689600000000,"received_at":1735689600000001,"source":"sim"}"#;
 
@@ -160,4 +174,97 @@ async fn a_dropped_letter_keeps_its_coordinates_alone() {
     )
     .await;
     assert_eq!(none.unwrap(), Reworked::default());
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn over(store: Arc<dyn ObjectStore>) -> Lake {
+    Lake::with_store("memory:///lake", store, LakeOptions::default(), Clock::system()).unwrap()
+}
+
+/// Runs it until it ends well, at last on a store that has recovered; what fails must be told as what may pass. Returns how often it failed.
+async fn make_good(store: &Arc<FaultyStore>, how: Rework, seed: u64) -> usize {
+    for attempt in 0..=TRIES {
+        if attempt == TRIES {
+            store.recover();
+        }
+        match rework(&over(store.clone()), &Selection::default(), how).await {
+            Ok(_) => return attempt,
+            Err(error) => assert!(
+                error.kind() == ErrorKind::Retry && attempt < TRIES,
+                "{how:?}, seed {seed}, try {attempt}: {:?}: {error:?}",
+                error.kind()
+            ),
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_the_store_move_a_dead_letter_once_and_drop_none() {
+    let first = setting("TICKLAKE_SEED", rand::random::<u64>() >> 16);
+    let (mut struck, mut failed) = (0, 0);
+    for seed in (0..setting("TICKLAKE_FAULT_ROUNDS", ROUNDS)).map(|round| first.wrapping_add(round)) {
+        println!("TICKLAKE_SEED={seed}");
+        let inner = Arc::new(InMemory::new());
+        let lake = over(inner.clone());
+        with_letters(&lake).await;
+        let store = FaultyStore::new(inner.clone(), seed, FAULTS);
+        failed += make_good(&store, Rework::Retry, seed).await;
+        let moved = [(5, String::new())];
+        assert_eq!(
+            offsets(&lake, &TableName::bronze_trades()).await.1,
+            moved,
+            "seed {seed}"
+        );
+        let (tags, rows) = offsets(&lake, &TableName::bronze_dead_letters()).await;
+        assert_eq!(tags, [range(4, 7, 2)], "seed {seed}");
+        assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), [4, 6], "seed {seed}");
+        struck += store.struck();
+
+        let store = FaultyStore::new(inner.clone(), seed + 1, FAULTS);
+        failed += make_good(&store, Rework::Drop, seed).await;
+        let (tags, rows) = offsets(&lake, &TableName::bronze_dead_letters()).await;
+        let emptied = [4, 6].map(|offset| (offset, DROPPED.to_owned()));
+        assert_eq!((tags, rows), (vec![range(4, 7, 2)], emptied.to_vec()), "seed {seed}");
+        assert_eq!(
+            offsets(&lake, &TableName::bronze_trades()).await.1,
+            moved,
+            "seed {seed}"
+        );
+        struck += store.struck();
+    }
+    println!("{struck} faults, {failed} failed runs");
+    assert!(struck > 10 && failed > 0, "{struck} faults, {failed} failed runs");
+}
+
+/// Of bytes: none, the least entry of a log, a file.
+#[tokio::test]
+async fn a_store_without_room_keeps_every_dead_letter_until_there_is_some() {
+    for room in [0, 1_500, 8_000] {
+        for (how, left) in [(Rework::Retry, vec![4, 6]), (Rework::Drop, vec![4, 5, 6])] {
+            let inner = Arc::new(InMemory::new());
+            let lake = over(inner.clone());
+            lake.create_table(&TableName::bronze_trades()).await.unwrap();
+            with_letters(&lake).await;
+            let store = FaultyStore::with_room(inner.clone(), room);
+            let stopped = rework(&over(store.clone()), &Selection::default(), how).await;
+            if store.struck() > 0 {
+                let error = stopped.expect_err("it cannot have written what it had no room for");
+                assert_eq!(error.kind(), ErrorKind::Retry, "{how:?}, {room} bytes: {error:?}");
+            }
+            let held = offsets(&lake, &TableName::bronze_dead_letters()).await.1;
+            assert!(held.iter().all(|row| left.contains(&row.0) || row.0 == 5), "{held:?}");
+            store.recover();
+            rework(&over(store.clone()), &Selection::default(), how).await.unwrap();
+            let held = offsets(&lake, &TableName::bronze_dead_letters()).await.1;
+            assert_eq!(
+                held.iter().map(|row| row.0).collect::<Vec<_>>(),
+                left,
+                "{how:?}, {room} bytes"
+            );
+        }
+    }
 }
