@@ -118,11 +118,13 @@ impl Model {
 
     async fn bars_of(&self, bins: &Bins<'_>, silver: &Table, files: &Files) -> Result<Vec<Computed>> {
         let range = &bins.range;
-        let in_range: Vec<Arc<DataFile>> = files.iter().filter(|file| may_hold(file, range)).cloned().collect();
+        let in_range = files.between(range.from, range.until);
+        let in_range: Vec<Arc<DataFile>> = in_range.filter(|file| has_symbol(file, range)).cloned().collect();
         if in_range.is_empty() {
             return Ok(Vec::new());
         }
-        let amending: Vec<Arc<DataFile>> = files.iter().filter(|file| may_amend(file, range)).cloned().collect();
+        let amending = files.amending().filter(|file| has_symbol(file, range));
+        let amending: Vec<Arc<DataFile>> = amending.cloned().collect();
         let mut bars = Vec::new();
         for (kind, venues) in self.kinds_of_bars() {
             let context = self.session(silver)?;
@@ -201,7 +203,7 @@ impl Model {
         };
         let trades = scan(changed.to_vec())?.filter(self.is_bar_trade()).step(step)?;
         self.collect_windows(trades, &mut touched).await?;
-        let amending: Vec<Arc<DataFile>> = changed.iter().filter(|file| holds_amendments(file)).cloned().collect();
+        let amending: Vec<Arc<DataFile>> = changed.iter().filter(|file| file.may_amend).cloned().collect();
         if amending.is_empty() {
             return Ok(touched);
         }
@@ -411,19 +413,6 @@ impl Bins<'_> {
         let origin_us = if self.venue.is_some() { self.range.from } else { 0 };
         ScalarValue::TimestampNanosecond(origin_us.checked_mul(1_000), Some("UTC".into()))
     }
-}
-
-fn may_hold(file: &DataFile, range: &Range) -> bool {
-    let (first, last) = file.micros("ts");
-    first < range.until && range.from <= last && has_symbol(file, range)
-}
-
-fn may_amend(file: &DataFile, range: &Range) -> bool {
-    holds_amendments(file) && has_symbol(file, range)
-}
-
-fn holds_amendments(file: &DataFile) -> bool {
-    file.may_amend
 }
 
 fn has_symbol(file: &DataFile, range: &Range) -> bool {
