@@ -20,7 +20,7 @@ impl Default for SilverOptions {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
-            chunk_rows: 500_000,
+            chunk_rows: 250_000,
             position_interval: Duration::from_secs(60),
             attempts: 10,
             zstd_level: 1,

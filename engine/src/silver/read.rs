@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatchOptions, StringArray, new_null_array};
-use arrow::compute::{cast, concat_batches, filter_record_batch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatchOptions, StringArray, new_null_array};
+use arrow::compute::{cast, concat, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -96,7 +97,28 @@ pub async fn rows(table: &Table, files: &[FileRef], schema: &SchemaRef) -> Resul
         .cloned()
         .map(|file| whole(table.clone(), file, Arc::clone(schema)));
     let batches: Vec<Vec<RecordBatch>> = stream::iter(reads).buffered(FILES_AT_ONCE).try_collect().await?;
-    concat_batches(schema, batches.iter().flatten()).step("put the rows of a chunk together")
+    together(schema, batches.into_iter().flatten().collect()).step("put the rows of a chunk together")
+}
+
+/// One batch of them all, a column at a time: no more than one column is in memory twice.
+fn together(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<RecordBatch, ArrowError> {
+    if batches.len() < 2 {
+        return Ok(batches
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| RecordBatch::new_empty(schema.clone())));
+    }
+    let mut parts: Vec<Vec<ArrayRef>> = vec![Vec::with_capacity(batches.len()); schema.fields().len()];
+    for batch in batches {
+        for (column, part) in parts.iter_mut().zip(batch.columns()) {
+            column.push(part.clone());
+        }
+    }
+    let columns = parts.into_iter().map(|parts| {
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        concat(&parts)
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
 }
 
 async fn whole(table: Table, file: FileRef, schema: SchemaRef) -> Result<Vec<RecordBatch>> {
