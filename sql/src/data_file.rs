@@ -29,6 +29,8 @@ pub struct FileOptions {
     pub zstd_level: i32,
     /// Rows in a row group at most.
     pub row_group_rows: usize,
+    /// Room made for the file before it is encoded: growing to that, it would be in memory twice.
+    pub expected_bytes: usize,
 }
 
 impl Default for FileOptions {
@@ -36,6 +38,7 @@ impl Default for FileOptions {
         Self {
             zstd_level: 1,
             row_group_rows: 1 << 20,
+            expected_bytes: 0,
         }
     }
 }
@@ -88,7 +91,9 @@ impl Encoder {
         let arrow = ArrowWriterOptions::new()
             .with_properties(properties(&schema, options).map_err(failed)?)
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), arrow).map_err(failed)?;
+        let writer =
+            ArrowWriter::try_new_with_options(Vec::with_capacity(options.expected_bytes), schema.clone(), arrow)
+                .map_err(failed)?;
         let nulls = vec![0; schema.fields().len()];
         Ok(Self {
             table,

@@ -14,7 +14,7 @@ use crate::maintenance::active::ActiveFiles;
 use crate::maintenance::optimize::order::{Keys, RowOrder};
 use crate::maintenance::optimize::plan::{Bin, Partition, size};
 use crate::maintenance::optimize::rewrite::{Rewritten, fetch, rewrite};
-use crate::maintenance::optimize::source::FileRows;
+use crate::maintenance::optimize::source::{BATCH_ROWS, FileRows};
 use crate::maintenance::replace::{Change, Replacer};
 use crate::scan::DataFile;
 use crate::{Error, Result};
@@ -106,7 +106,7 @@ fn is_in_order(table: &Table, path: &str, bytes: Bytes, values: &HashMap<String,
         return Ok(true);
     }
     let order = RowOrder::over(table.spec(), &schema);
-    let mut rows = FileRows::open(table.name(), path, bytes, &schema, values)?;
+    let mut rows = FileRows::open(table.name(), path, bytes, &schema, values, BATCH_ROWS)?;
     let mut before: Option<(Keys, usize)> = None;
     while let Some(batch) = rows.next()? {
         let keys = order.keys(&batch)?;

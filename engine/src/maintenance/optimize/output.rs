@@ -11,11 +11,14 @@ use ticklake_sql::data_file::{EncodedFile, Encoder, FileOptions};
 
 use super::checksum::Checksum;
 use super::order::{Keys, RowOrder};
-use super::source::FileRows;
+use super::source::{BATCH_ROWS, FileRows};
 use super::tags::Tags;
 use crate::error::Step;
 use crate::scan::DataFile;
 use crate::{Error, Result};
+
+/// Room that is made for a file before its rows are there, at most.
+const MOST_ROOM: u64 = 256 << 20;
 
 /// Column -> value, as a file's folder says.
 pub type Values = BTreeMap<String, String>;
@@ -179,8 +182,14 @@ impl<'a> Output<'a> {
 
 impl Open {
     fn new(target: &Target, inputs: &[Arc<DataFile>], partition: Values) -> Result<Self> {
+        let bytes = inputs
+            .iter()
+            .map(|file| u64::try_from(file.add.size).unwrap_or(0))
+            .sum::<u64>();
+        let room = if target.parts() { 0 } else { bytes.min(MOST_ROOM) };
         let options = FileOptions {
             zstd_level: target.zstd_level,
+            expected_bytes: usize::try_from(room).unwrap_or(0),
             ..FileOptions::default()
         };
         let adds = inputs.iter().map(|file| &file.add);
@@ -202,7 +211,7 @@ fn read_back(target: &Target, file: &EncodedFile, partition: &Values) -> Result<
         .map(|(column, value)| (column.clone(), Some(value.clone())))
         .collect();
     let (name, bytes) = (target.table.name(), file.bytes().clone());
-    let mut rows = FileRows::open(name, "a merged file", bytes, &target.schema, &values)?;
+    let mut rows = FileRows::open(name, "a merged file", bytes, &target.schema, &values, BATCH_ROWS)?;
     let mut written = Checksum::default();
     let mut before: Option<(Keys, usize)> = None;
     while let Some(batch) = rows.next()? {

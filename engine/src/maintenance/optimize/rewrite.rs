@@ -16,7 +16,7 @@ use super::chunk::Chunk;
 use super::merge::{Merge, Merged};
 use super::output::{MergedFile, Output, Target};
 use super::plan::Bin;
-use super::source::{FileRows, Source};
+use super::source::{BATCH_ROWS, FileRows, Source};
 use super::spill::SpillWriter;
 use crate::error::Step;
 use crate::maintenance::replace::Change;
@@ -25,6 +25,9 @@ use crate::{Error, Result};
 
 /// Requests for data files under way at once.
 const FETCHES: usize = 8;
+/// Rows that the open files of a merge hold decoded, all together; each has a few at least.
+const ROWS_IN_MEMORY: usize = 32_768;
+const LEAST_ROWS: usize = 256;
 
 /// A merge that is written and waits for its commit.
 #[derive(Debug)]
@@ -167,15 +170,18 @@ impl Work {
 
     fn open(&self, files: &[Arc<DataFile>]) -> Result<Vec<Source>> {
         let fetches = files.iter().map(|file| fetch(&self.table, file));
+        // A disk's own reads are short, and each thread that reads keeps memory for the next.
+        let at_once = if self.table.lake().is_local() { 1 } else { FETCHES };
         let bytes: Vec<bytes::Bytes> = self
             .handle
-            .block_on(stream::iter(fetches).buffered(FETCHES).try_collect())?;
+            .block_on(stream::iter(fetches).buffered(at_once).try_collect())?;
+        let rows = (ROWS_IN_MEMORY / files.len()).clamp(LEAST_ROWS, BATCH_ROWS);
         files
             .iter()
             .zip(bytes)
             .map(|(file, bytes)| {
                 let (path, values) = (&file.add.path, &file.add.partition_values);
-                FileRows::open(self.table.name(), path, bytes, &self.target.schema, values).map(Source::File)
+                FileRows::open(self.table.name(), path, bytes, &self.target.schema, values, rows).map(Source::File)
             })
             .collect()
     }

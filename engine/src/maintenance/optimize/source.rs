@@ -18,8 +18,8 @@ use super::spill::{self, SpillReader};
 use crate::error::Step;
 use crate::{Error, Result};
 
-/// Rows of a decoded batch: few, because many files are open at once.
-const BATCH_ROWS: usize = 4096;
+/// Rows of a decoded batch at most.
+pub const BATCH_ROWS: usize = 4096;
 /// A batch of long rows has fewer.
 const BATCH_BYTES: i64 = 4 << 20;
 
@@ -53,13 +53,14 @@ pub struct FileRows {
 }
 
 impl FileRows {
-    /// `schema`: the wanted columns; those that are not in the file are in its partition's `values`.
+    /// `schema`: the wanted columns; those that are not in the file are in its partition's `values`. `batch_rows`: rows decoded at once, at most.
     pub fn open(
         table: &TableName,
         path: &str,
         bytes: Bytes,
         schema: &SchemaRef,
         values: &HashMap<String, Option<String>>,
+        batch_rows: usize,
     ) -> Result<Self> {
         let failed = |source: ParquetError| decode_failed(table, path, source);
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(failed)?;
@@ -67,12 +68,12 @@ impl FileRows {
         let (rows, bytes) = groups.iter().fold((0, 0), |(rows, bytes), group| {
             (rows + group.num_rows(), bytes + group.total_byte_size())
         });
-        let fit = usize::try_from(BATCH_BYTES * rows.max(1) / bytes.max(1)).unwrap_or(BATCH_ROWS);
+        let fit = usize::try_from(BATCH_BYTES * rows.max(1) / bytes.max(1)).unwrap_or(batch_rows);
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let reader = builder
             .with_projection(mask)
-            .with_batch_size(fit.clamp(16, BATCH_ROWS))
+            .with_batch_size(fit.clamp(16, batch_rows))
             .build()
             .map_err(failed)?;
         Ok(Self {
