@@ -23,6 +23,10 @@ use crate::{Error, Result, Table, TableName, statistics};
 /// Text that hardly ever repeats: a dictionary of it is hashed first and thrown away later.
 const UNREPEATED_TEXT: [&str; 2] = ["trade_id", "ref_trade_id"];
 
+/// Bars are asked for a symbol at a time: a page holds little more than a day of one, and no dictionary of a whole file has to be read for it.
+const GOLD: &str = "gold";
+const BAR_PAGE_ROWS: usize = 2_048;
+
 #[derive(Debug, Clone, Copy)]
 pub struct FileOptions {
     /// zstd level of the pages.
@@ -89,7 +93,7 @@ impl Encoder {
         let failed = |source| encoding_failed(&table, source);
         // Delta's schema is in the log; a second one in Arrow's own terms would only be read by tools that skip the log.
         let arrow = ArrowWriterOptions::new()
-            .with_properties(properties(&schema, options).map_err(failed)?)
+            .with_properties(properties(&table, &schema, options).map_err(failed)?)
             .with_skip_arrow_metadata(true);
         let writer =
             ArrowWriter::try_new_with_options(Vec::with_capacity(options.expected_bytes), schema.clone(), arrow)
@@ -218,7 +222,8 @@ async fn upload(table: &Table, path: &Path, bytes: Bytes) -> object_store::Resul
     upload.finish().await.map(drop)
 }
 
-fn properties(schema: &SchemaRef, options: FileOptions) -> Result<WriterProperties, ParquetError> {
+fn properties(table: &TableName, schema: &SchemaRef, options: FileOptions) -> Result<WriterProperties, ParquetError> {
+    let are_bars = table.schema() == GOLD;
     let mut properties = WriterProperties::builder()
         .set_created_by(crate::ENGINE_INFO.to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(options.zstd_level)?))
@@ -238,8 +243,12 @@ fn properties(schema: &SchemaRef, options: FileOptions) -> Result<WriterProperti
             DataType::Utf8 if UNREPEATED_TEXT.contains(&field.name().as_str()) => {
                 properties.set_column_dictionary_enabled(column, false)
             }
+            DataType::Decimal128(..) if are_bars => properties.set_column_dictionary_enabled(column, false),
             _ => properties,
         };
+    }
+    if are_bars {
+        properties = properties.set_data_page_row_count_limit(BAR_PAGE_ROWS);
     }
     Ok(properties.build())
 }
