@@ -61,7 +61,7 @@ def duckdb_outputs(text, folder):
             SELECT 'binance-spot' AS venue, '{SYMBOL}' AS symbol, 'trade' AS kind, id AS trade_id, id::BIGINT AS seq,
                    make_timestamptz(time::BIGINT) AS ts, make_timestamptz(time::BIGINT) AS received_at,
                    price::DECIMAL(28,12) AS price, qty::DECIMAL(28,10) AS qty, {side} AS side,
-                   (price::DECIMAL(18,8) * qty::DECIMAL(18,8))::DECIMAL(38,22) AS quote_qty, 1::BIGINT AS count, 'import' AS source
+                   (price::DECIMAL(20,8) * qty::DECIMAL(18,8))::DECIMAL(38,22) AS quote_qty, 1::BIGINT AS count, 'import' AS source
             FROM raw ORDER BY symbol, ts, seq
         ) TO '{folder}/silver.parquet' ({zstd})
     """)

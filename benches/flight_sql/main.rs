@@ -1,44 +1,41 @@
 //! Figures of the Flight SQL server, client and server on the same two cores, one JSON line each:
-//! a scan of silver rows, all columns, from zstd Parquet; and the latest bar of one symbol, prepared: searched, and from `gold.latest`.
+//! a scan of silver rows, all columns, from zstd Parquet; rows that are made in memory, beside arrow-flight alone; a month of one symbol's
+//! bars; and the latest bar of one symbol, prepared: searched, and from `gold.latest`.
 //!
 //! `cargo bench --workspace --bench flight_sql`; TICKLAKE_BENCH_ROWS (10,000,000) and TICKLAKE_BENCH_DIR (kept between runs).
 //! Client and server share one process, which another one has made the tables for. Its peak memory begins anew at every scan: the peak of a
 //! tenth of the rows beside that of all of them shows whether memory is flat.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use datafusion::arrow::array::*;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use futures::TryStreamExt;
 use ticklake_flight_server::{ServerOptions, serve};
-use ticklake_sql::commit::{Commit, Committer};
-use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Durability, Lake, TableName};
+use ticklake_sql::{Durability, Lake};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use figures::{peak_rss_mb, reset_peak, rss_mb, setting};
+use tables::{DAYS, SYMBOLS, fill};
 
+#[path = "../figures/mod.rs"]
 mod figures;
+mod raw;
+mod tables;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Client = FlightSqlServiceClient<Channel>;
 
-const SYMBOLS: i64 = 50;
-const DAYS: i64 = 30;
-const DAY_US: i64 = 86_400_000_000;
-/// 2026-01-01T00:00:00Z.
-const START_US: i64 = 1_767_225_600_000_000;
-const FILE_ROWS: i64 = 1_000_000;
 const LATEST_RUNS: usize = 300;
+const MONTH_RUNS: usize = 100;
 /// Closed loop: each asks again once it has its answer.
 const CONNECTIONS: usize = 16;
 const KEPT: &str = "SELECT * FROM gold.latest WHERE venue = ? AND symbol = ?";
@@ -69,11 +66,7 @@ async fn main() {
         Arc::default(),
         shutdown.clone(),
     ));
-    let endpoint = Endpoint::from_shared(format!("http://{addr}"))
-        .unwrap()
-        .tcp_nodelay(true)
-        .initial_stream_window_size(16 << 20)
-        .initial_connection_window_size(32 << 20);
+    let endpoint = endpoint(addr);
     let mut client = FlightSqlServiceClient::new(endpoint.connect().await.unwrap());
 
     let (all, tenth) = ("SELECT * FROM silver.trades", rows / 10);
@@ -89,6 +82,8 @@ async fn main() {
     let searched = |table: &str| {
         format!("SELECT * FROM {table} WHERE venue = ? AND symbol = ? ORDER BY window_start DESC LIMIT 1")
     };
+    memory(&mut client, rows).await;
+    month(&mut client).await;
     latest(
         &mut client,
         &searched("gold.ohlcv_1m"),
@@ -104,9 +99,14 @@ async fn main() {
     latest(&mut client, KEPT, "gold.latest, prepared").await;
     let others = (0..CONNECTIONS).map(|_| endpoint.connect());
     let others = futures::future::try_join_all(others).await.unwrap();
-    let runs = others
-        .into_iter()
-        .map(|channel| tokio::spawn(latest_times(FlightSqlServiceClient::new(channel), KEPT.to_owned())));
+    let runs = others.into_iter().map(|channel| {
+        tokio::spawn(prepared_times(
+            FlightSqlServiceClient::new(channel),
+            KEPT.to_owned(),
+            1,
+            LATEST_RUNS,
+        ))
+    });
     let times = futures::future::try_join_all(runs)
         .await
         .unwrap()
@@ -118,6 +118,50 @@ async fn main() {
     );
     shutdown.cancel();
     server.await.unwrap().unwrap();
+}
+
+fn endpoint(addr: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{addr}"))
+        .unwrap()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(16 << 20)
+        .initial_connection_window_size(32 << 20)
+}
+
+/// What the path through the server costs beside arrow-flight alone, when the batches cost nothing: numbers of a series, 13 columns of them,
+/// against the same batches sent from memory.
+async fn memory(client: &mut Client, rows: i64) {
+    let columns: Vec<_> = (0..13).map(|i| format!("value AS c{i}")).collect();
+    let series = |rows: i64| format!("SELECT {} FROM generate_series(1, {rows})", columns.join(", "));
+    // A fifth of them, sent five times: the peer's memory is not what is measured.
+    let batches = collect(client, &series(rows / 5)).await;
+    let (addr, shutdown) = raw::serve(batches, 5).await;
+    let mut peer = FlightSqlServiceClient::new(endpoint(addr).connect().await.unwrap());
+    for _ in 0..3 {
+        scan(client, rows, &series(rows), "13 columns made in memory").await;
+        scan(
+            &mut peer,
+            rows / 5 * 5,
+            "",
+            "13 columns from memory, arrow-flight alone",
+        )
+        .await;
+    }
+    shutdown.cancel();
+}
+
+/// A month of one symbol's bars, six columns of 30 files, as a chart asks for them.
+async fn month(client: &mut Client) {
+    let sql = "SELECT window_start, open, high, low, close, volume FROM gold.ohlcv_1m WHERE venue = ? AND symbol = ? ORDER BY window_start";
+    let bars = DAYS as usize * 1_440;
+    let (_, times) = prepared_times(client.clone(), sql.to_owned(), bars, MONTH_RUNS).await;
+    tell(times, "a month of 1m bars, prepared, a file a day");
+}
+
+async fn collect(client: &mut Client, sql: &str) -> Vec<RecordBatch> {
+    let info = client.execute(sql.to_owned(), None).await.unwrap();
+    let stream = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    stream.try_collect().await.unwrap()
 }
 
 async fn scan(client: &mut Client, rows: i64, sql: &str, figure: &str) {
@@ -148,15 +192,15 @@ async fn scan(client: &mut Client, rows: i64, sql: &str, figure: &str) {
 }
 
 async fn latest(client: &mut Client, sql: &str, figure: &str) {
-    let (_, times) = latest_times(client.clone(), sql.to_owned()).await;
+    let (_, times) = prepared_times(client.clone(), sql.to_owned(), 1, LATEST_RUNS).await;
     tell(times, figure);
 }
 
 /// Both calls of each execution: GetFlightInfo and DoGet, and the values bound anew before.
-async fn latest_times(mut client: Client, sql: String) -> (Client, Vec<Duration>) {
+async fn prepared_times(mut client: Client, sql: String, rows: usize, runs: usize) -> (Client, Vec<Duration>) {
     let mut statement = client.prepare(sql, None).await.unwrap();
-    let mut times = Vec::with_capacity(LATEST_RUNS);
-    for i in 0..LATEST_RUNS {
+    let mut times = Vec::with_capacity(runs);
+    for i in 0..runs {
         let text = |v: String| -> ArrayRef { Arc::new(StringArray::from(vec![v])) };
         let symbol = format!("S{:02}-USDT", i as i64 % SYMBOLS);
         let values = RecordBatch::try_from_iter([("0", text("sim".into())), ("1", text(symbol))]).unwrap();
@@ -166,7 +210,7 @@ async fn latest_times(mut client: Client, sql: String) -> (Client, Vec<Duration>
         let stream = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
         let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
         times.push(started.elapsed());
-        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows);
     }
     (client, times)
 }
@@ -179,112 +223,4 @@ fn tell(mut times: Vec<Duration>, figure: &str) {
         "p50_ms": ms(runs / 2), "p99_ms": ms(runs * 99 / 100), "max_ms": ms(runs - 1),
     });
     figures::print(figures);
-}
-
-/// Silver in files of a million rows sorted by symbol and time; a month of bars, in a file a day and in a file an hour.
-async fn fill(lake: &Lake, rows: i64) {
-    let mut from = 0;
-    while from < rows {
-        let to = (from + FILE_ROWS).min(rows);
-        add(
-            lake,
-            &TableName::silver_trades(),
-            0,
-            &mut |i| (i * SYMBOLS / FILE_ROWS, i * 1_000),
-            0..to - from,
-            from,
-        )
-        .await;
-        from = to;
-    }
-    for day in 0..DAYS {
-        // Sorted by symbol, then window: 1,440 minutes of each symbol.
-        let by_day = &mut |i| (i / 1_440, day * DAY_US + i % 1_440 * 60_000_000);
-        add(lake, &TableName::gold_ohlcv("1m"), day, by_day, 0..SYMBOLS * 1_440, 0).await;
-        for hour in 0..24 {
-            let by_hour = &mut |i| (i / 12, day * DAY_US + hour * 3_600_000_000 + i % 12 * 300_000_000);
-            add(lake, &TableName::gold_ohlcv("5m"), day, by_hour, 0..SYMBOLS * 12, 0).await;
-        }
-    }
-}
-
-/// One file of one partition: row `i` is of the symbol and at the offset that `place` says.
-async fn add(
-    lake: &Lake,
-    name: &TableName,
-    day: i64,
-    place: &mut dyn FnMut(i64) -> (i64, i64),
-    range: std::ops::Range<i64>,
-    id_from: i64,
-) {
-    let table = lake.create_table(name).await.unwrap();
-    let places: Vec<_> = range.map(|i| (i + id_from, place(i))).collect();
-    let batches = places
-        .chunks(65_536)
-        .map(|chunk| batch(&table.spec().file_schema(), chunk))
-        .collect();
-    let date = chrono::DateTime::from_timestamp_micros(START_US + day * DAY_US).unwrap();
-    let partition = BTreeMap::from([("date".to_owned(), date.format("%Y-%m-%d").to_string())]);
-    let add = data_file::write(&table, partition, batches, FileOptions::default())
-        .await
-        .unwrap();
-    let mut committer = Committer::open(&table).await.unwrap();
-    committer
-        .commit(Commit {
-            operation: "WRITE".into(),
-            adds: vec![add],
-            ..Default::default()
-        })
-        .await
-        .unwrap();
-}
-
-fn batch(schema: &SchemaRef, rows: &[(i64, (i64, i64))]) -> RecordBatch {
-    let random = |i: i64, salt: i64| ((i ^ salt).wrapping_mul(6_364_136_223_846_793_005) >> 33) & 0xffff;
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| -> ArrayRef {
-            match (field.name().as_str(), field.data_type()) {
-                ("symbol", _) => Arc::new(StringArray::from_iter_values(
-                    rows.iter().map(|(_, (s, _))| format!("S{s:02}-USDT")),
-                )),
-                ("venue", _) => Arc::new(StringArray::from(vec!["sim"; rows.len()])),
-                ("side", _) => Arc::new(StringArray::from_iter_values(
-                    rows.iter()
-                        .map(|(i, _)| if random(*i, 3) % 2 == 0 { "buy" } else { "sell" }),
-                )),
-                ("trade_id", _) => Arc::new(StringArray::from_iter_values(
-                    rows.iter().map(|(i, _)| format!("{}", 4_839_201_000 + i)),
-                )),
-                ("kind", _) => Arc::new(StringArray::from(vec!["trade"; rows.len()])),
-                ("source", _) => Arc::new(StringArray::from(vec!["live"; rows.len()])),
-                ("origin", _) => Arc::new(StringArray::from(vec!["kafka"; rows.len()])),
-                ("topic", _) => Arc::new(StringArray::from(vec!["trades"; rows.len()])),
-                ("ref_trade_id" | "first_id" | "last_id" | "conditions", data_type) => {
-                    new_null_array(data_type, rows.len())
-                }
-                (_, DataType::Int64) => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(i, _)| *i))),
-                (_, DataType::Int32) => Arc::new(Int32Array::from_iter_values(
-                    rows.iter().map(|(i, _)| (random(*i, 5) % 10) as i32),
-                )),
-                (_, DataType::Boolean) => Arc::new(BooleanArray::from(vec![true; rows.len()])),
-                (_, DataType::Timestamp(_, _)) => {
-                    let ts = rows.iter().map(|(_, (_, offset))| START_US + offset);
-                    Arc::new(TimestampMicrosecondArray::from_iter_values(ts).with_timezone("UTC"))
-                }
-                (_, DataType::Decimal128(p, s)) => {
-                    let one = 10i128.pow(*s as u32 - 4);
-                    let values = rows.iter().map(|(i, _)| i128::from(640_000_000 + random(*i, 7)) * one);
-                    Arc::new(
-                        Decimal128Array::from_iter_values(values)
-                            .with_precision_and_scale(*p, *s)
-                            .unwrap(),
-                    )
-                }
-                (name, other) => panic!("{name} {other}"),
-            }
-        })
-        .collect();
-    RecordBatch::try_new(schema.clone(), columns).unwrap()
 }
