@@ -16,7 +16,7 @@ use arrow_flight::sql::client::FlightSqlServiceClient;
 use datafusion::arrow::array::*;
 use futures::TryStreamExt;
 use ticklake_flight_server::{ServerOptions, serve};
-use ticklake_sql::{Durability, Lake};
+use ticklake_sql::Durability;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};

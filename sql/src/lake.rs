@@ -143,7 +143,8 @@ impl Lake {
         &self.0.options.storage
     }
 
-    pub(crate) fn is_local(&self) -> bool {
+    /// The lake lies on a disk of this machine.
+    pub fn is_local(&self) -> bool {
         self.0.location.local
     }
 

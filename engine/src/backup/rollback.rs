@@ -9,7 +9,6 @@ use ticklake_sql::{ErrorKind, Lake, Table, TableName, app_ids, log};
 
 use super::restorable::restorable;
 use crate::error::Step;
-use crate::maintenance::low_water;
 use crate::verify::Snapshot;
 use crate::{Error, Result};
 
@@ -168,7 +167,7 @@ fn positions(name: &TableName, to: u64, then: HashMap<String, i64>, now: &HashMa
             input if input.contains("/input/") => Some(NOTHING_READ),
             total if total.contains("/total/") => Some(0),
             // Retention had taken out nothing: the first whole date is as early as one likes.
-            mark if *mark == low_water::app_id(name) => Some(0),
+            mark if *mark == app_ids::low_water(name) => Some(0),
             _ => None,
         };
         let version = then.get(app_id).copied().or(before).ok_or_else(|| {

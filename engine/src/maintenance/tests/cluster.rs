@@ -95,7 +95,7 @@ async fn writers_go_on_and_what_they_had_open_is_opened_again() {
     let rows = lake.lines(&TableName::silver_trades()).await;
     for error in [silver.refresh().await.unwrap_err(), gold.refresh().await.unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Retry);
-        let error = crate::status::chain(&error);
+        let error = ticklake_sql::error::chain(&error);
         assert!(error.contains("is partitioned by symbol, date now"), "{error}");
     }
     assert_eq!(
@@ -174,7 +174,7 @@ async fn rows_that_stream_in_while_a_table_is_rewritten_are_all_there_once() {
             commits
         })
     });
-    let is_repartitioned = |error: &crate::Error| crate::status::chain(error).contains("is partitioned by");
+    let is_repartitioned = |error: &crate::Error| ticklake_sql::error::chain(error).contains("is partitioned by");
     for commit in 0..COMMITS {
         let mut trades: Vec<Row> = (commit * 6..(commit + 1) * 6).map(trade).collect();
         if commit % 10 == 9 {
@@ -231,7 +231,7 @@ async fn of_two_rewrites_one_wins_and_a_stale_merge_is_refused() {
     let rows = scanned(&lake, &name).await;
     assert_eq!(cluster(&one, &options()).await.unwrap().commits, 1);
     let refused = cluster(&other, &options()).await.unwrap_err();
-    assert!(crate::status::chain(&refused).contains("is partitioned by symbol, date now"));
+    assert!(ticklake_sql::error::chain(&refused).contains("is partitioned by symbol, date now"));
     assert!(optimize(&other, &options()).await.is_err());
     assert_eq!(scanned(&lake, &name).await, rows);
     // A file of the old kind is no file of this table, whoever brings it.
