@@ -11,9 +11,10 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A command of the binary in `folder`, untouched by this machine's settings.
 pub fn ticklake(folder: &Path) -> Command {
+    const SETTINGS: [&str; 4] = ["TICKLAKE_", "AWS_", "AZURE_", "GOOGLE_"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_ticklake"));
     for (name, _) in std::env::vars() {
-        if name.starts_with("TICKLAKE_") || name.starts_with("AWS_") {
+        if SETTINGS.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
         }
     }
