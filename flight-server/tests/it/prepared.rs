@@ -221,9 +221,16 @@ async fn wrong_values_are_refused() {
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     let sql = "SELECT * FROM gold.ohlcv_1m WHERE window_start > ?";
-    for bound in [vec![text(&["a"]), text(&["b"])], vec![text(&["yesterday"])]] {
+    for (bound, told) in [
+        (
+            vec![text(&["a"]), text(&["b"])],
+            "the statement takes 1 values, 2 were bound",
+        ),
+        (vec![text(&["yesterday"])], "value 1 (yesterday) is not a Timestamp"),
+    ] {
         let refused = run(&mut client, sql, values(bound)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        assert!(refused.message().contains(told), "{refused:?}");
     }
     let mut unbound = client.prepare(sql.to_owned(), None).await.unwrap();
     let refused = execute(&mut client, &mut unbound).await.unwrap_err();
