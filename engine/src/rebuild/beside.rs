@@ -148,17 +148,28 @@ async fn copy(of: &Table, beside: &Table, files: &[Add]) -> Result<()> {
     Ok(())
 }
 
+/// Results that lie beside their tables. Some stores list the folder of one that was removed for a while.
+async fn results(lake: &Lake) -> Result<Vec<TableName>> {
+    let step = "look for results of rebuilds";
+    let mut found = Vec::new();
+    for name in lake.rebuilt_tables().await.step(step)? {
+        if lake.find_table(&name).await.step(step)?.is_some() {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
 /// Tables beside which a result with this id lies.
 pub async fn beside_of(lake: &Lake, id: &str) -> Result<Vec<TableName>> {
-    let names = lake.rebuilt_tables().await.step("look for results of rebuilds")?;
     let of = |name: &TableName| name.of_rebuilt().filter(|(_, other)| *other == id).map(|(of, _)| of);
-    Ok(names.iter().filter_map(of).collect())
+    Ok(results(lake).await?.iter().filter_map(of).collect())
 }
 
 /// Of every result that lies beside its table, each once.
 pub async fn ids(lake: &Lake) -> Result<Vec<String>> {
-    let names = lake.rebuilt_tables().await.step("look for results of rebuilds")?;
-    let ids: BTreeSet<String> = names
+    let ids: BTreeSet<String> = results(lake)
+        .await?
         .iter()
         .filter_map(|name| name.of_rebuilt().map(|(_, id)| id.to_owned()))
         .collect();
