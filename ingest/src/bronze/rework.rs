@@ -4,7 +4,7 @@
 //! crash in between it stands in both, and the next retry takes it out of the second. A dropped one keeps its coordinates, so that a proof still
 //! finds the record, and loses key and payload.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray, new_null_array};
@@ -26,6 +26,8 @@ use crate::error::{Error, Result};
 
 /// Error class of a dropped dead letter.
 pub const DROPPED: &str = "dropped";
+/// Begins the topic of a file's lines, which is its topic id too.
+const FILE: &str = "file:";
 /// Lost races before the work is given up.
 const ATTEMPTS: usize = 10;
 
@@ -193,8 +195,7 @@ async fn enter(trades: &Table, of: &Add, decoded: Vec<RecordBatch>, moved: &Hash
     if rows.is_empty() {
         return Ok(true);
     }
-    let topic_ids = topic_ids(of);
-    let ranges = runs(&rows, &topic_ids)?;
+    let ranges = runs(&rows, &offset_ranges::read(of).unwrap_or_default())?;
     let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
     let date = DateTime::from_timestamp_micros(now_us)
         .unwrap_or_default()
@@ -243,7 +244,10 @@ async fn replace(letters: &Table, add: &Add, version: u64, rest: RecordBatch) ->
             .iter()
             .filter_map(|(column, value)| Some((column.clone(), value.clone()?)))
             .collect();
-        let ranges = runs(std::slice::from_ref(&rest), &topic_ids(add))?;
+        let ranges = runs(
+            std::slice::from_ref(&rest),
+            &offset_ranges::read(add).unwrap_or_default(),
+        )?;
         let mut file = data_file::write(letters, partition, vec![rest], FileOptions::default()).await?;
         offset_ranges::put(&mut file, &offset_ranges::merge(ranges));
         adds.push(file);
@@ -265,22 +269,25 @@ fn next(committer: &Committer, app_id: String) -> Txn {
     Txn { app_id, version }
 }
 
-/// Partition -> topic id, as the file's tag says.
-fn topic_ids(add: &Add) -> HashMap<i32, String> {
-    let ranges = offset_ranges::read(add).unwrap_or_default();
-    ranges
-        .into_iter()
-        .map(|range| (range.partition, range.topic_id))
-        .collect()
+/// The topic id of a row, as the tag of its file says: merged files hold rows of files and of Kafka under the same partition.
+fn topic_id(of: &[OffsetRange], (topic, partition, offset): &Coordinates) -> String {
+    let is_kafka = |id: &str| !id.starts_with(FILE);
+    let holds = |range: &&OffsetRange| range.partition == *partition && (range.from..range.to).contains(offset);
+    let found = of.iter().filter(holds).find(|range| is_kafka(&range.topic_id));
+    match found {
+        Some(range) if is_kafka(topic) => range.topic_id.clone(),
+        _ => topic.clone(),
+    }
 }
 
 /// One range a run of neighbouring offsets, so that scattered rows cover nothing in between.
-fn runs(rows: &[RecordBatch], topic_ids: &HashMap<i32, String>) -> Result<Vec<OffsetRange>> {
+fn runs(rows: &[RecordBatch], tag: &[OffsetRange]) -> Result<Vec<OffsetRange>> {
     let mut all: Vec<Coordinates> = rows.iter().map(coordinates).collect::<Result<Vec<_>>>()?.concat();
     all.sort_unstable();
     let mut runs: Vec<OffsetRange> = Vec::new();
-    for (topic, partition, offset) in all {
-        let topic_id = topic_ids.get(&partition).cloned().unwrap_or(topic);
+    for at in all {
+        let topic_id = topic_id(tag, &at);
+        let (_, partition, offset) = at;
         match runs.last_mut() {
             Some(last) if last.topic_id == topic_id && last.partition == partition && last.to == offset => {
                 last.to += 1;

@@ -268,3 +268,25 @@ async fn a_store_without_room_keeps_every_dead_letter_until_there_is_some() {
         }
     }
 }
+
+/// Merged files hold rows of files and of Kafka under one partition; a tag lists them in any order.
+#[test]
+fn rows_of_a_merged_file_keep_their_topics() {
+    let range = |topic_id: &str, from, to| OffsetRange {
+        topic_id: topic_id.to_owned(),
+        partition: 0,
+        from,
+        to,
+        rows: 1,
+    };
+    let mut tag = [range("file:aa", 5, 6), range("id", 4, 9), range("file:bb", 5, 6)];
+    for _ in 0..3 {
+        tag.rotate_left(1);
+        let of = |topic: &str| topic_id(&tag, &(topic.to_owned(), 0, 5));
+        assert_eq!(
+            ["trades", "file:aa", "file:bb"].map(of),
+            ["id", "file:aa", "file:bb"],
+            "{tag:?}"
+        );
+    }
+}
