@@ -12,6 +12,19 @@ use crate::{Error, Result};
 /// Tag of an Add of bronze.trades and bronze.dead_letters: `[[topic id, partition, from, to, rows], ...]`.
 pub const TAG: &str = "ticklake.ranges";
 
+/// What the topic of a file begins with.
+const FILE: &str = "file:";
+
+/// Topic, and topic id, of the lines of the file with this digest.
+pub fn file_topic(sha256: &str) -> String {
+    format!("{FILE}{sha256}")
+}
+
+/// The topic, or topic id, is that of a file, not one of Kafka's.
+pub fn is_file_topic(topic: &str) -> bool {
+    topic.starts_with(FILE)
+}
+
 /// Rows of one partition of one topic, or of one file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "Entry", into = "Entry")]

@@ -8,6 +8,7 @@ use std::path::Path;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use sha2::{Digest, Sha256};
+use ticklake_sql::offset_ranges::file_topic;
 
 use super::checksum;
 use super::source::{Input, Location};
@@ -36,7 +37,7 @@ impl Arrival {
     }
 
     pub fn topic(&self) -> String {
-        format!("file:{}", self.sha256)
+        file_topic(&self.sha256)
     }
 
     /// `$connection` of mappings: what trades without an id are named after.

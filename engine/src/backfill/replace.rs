@@ -28,7 +28,7 @@ type Dates = Option<(NaiveDate, NaiveDate)>;
 
 /// Takes the rows with the digest `loaded` out of both tables and records `sha256` as the content of `address`. Dates of the rows taken out.
 pub async fn take_out(ledger: &Ledger, loaded: &str, address: &str, sha256: &str, generation: i64) -> Result<Dates> {
-    let topic = format!("file:{loaded}");
+    let topic = offset_ranges::file_topic(loaded);
     take_out_of(&ledger.dead_letters, &topic, loaded, Vec::new()).await?;
     let name = positions::name_txn(ledger.trades.name(), address, sha256, generation);
     take_out_of(&ledger.trades, &topic, loaded, vec![name]).await

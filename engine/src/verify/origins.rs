@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use deltalake::kernel::Add;
-use ticklake_sql::{app_ids, offset_ranges};
+use ticklake_sql::app_ids;
+use ticklake_sql::offset_ranges::{self, file_topic, is_file_topic};
 
 use super::snapshot::Snapshot;
 
@@ -16,9 +17,6 @@ pub struct Topic {
     /// Partition -> first offset that Kafka holds, and the one after the last that a read_committed consumer may see.
     pub partitions: BTreeMap<i32, (i64, i64)>,
 }
-
-/// What the topic of a file begins with.
-const FILE: &str = "file:";
 
 /// Number of an origin.
 pub type Number = usize;
@@ -37,7 +35,7 @@ pub struct Origin {
 impl Origin {
     /// A file has no end but its last line, and lines that are no records.
     pub fn is_file(&self) -> bool {
-        self.topic_id.starts_with(FILE)
+        is_file_topic(&self.topic_id)
     }
 }
 
@@ -77,11 +75,11 @@ impl Origins {
             } else if let Some(digest) = app_id.strip_prefix(&files).and_then(|rest| rest.strip_suffix("/0")) {
                 // At 0 stands a file that another content of its name has replaced.
                 if *version > 0 {
-                    origins.positions.insert((format!("{FILE}{digest}"), 0), *version);
+                    origins.positions.insert((file_topic(digest), 0), *version);
                 }
             } else if let Some(digest) = app_id.strip_prefix(&records).and_then(|rest| rest.strip_suffix("/0")) {
                 let records = u64::try_from(*version).unwrap_or(0);
-                origins.records.insert(format!("{FILE}{digest}"), records);
+                origins.records.insert(file_topic(digest), records);
             } else if let Some((topic, id)) = app_id.strip_prefix(&topics).and_then(|rest| rest.rsplit_once('/')) {
                 let topic = topic.split_once('/').map_or(topic, |(_, topic)| topic);
                 generations

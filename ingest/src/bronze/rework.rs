@@ -26,8 +26,6 @@ use crate::error::{Error, Result};
 
 /// Error class of a dropped dead letter.
 pub const DROPPED: &str = "dropped";
-/// Begins the topic of a file's lines, which is its topic id too.
-const FILE: &str = "file:";
 /// Lost races before the work is given up.
 const ATTEMPTS: usize = 10;
 
@@ -271,7 +269,7 @@ fn next(committer: &Committer, app_id: String) -> Txn {
 
 /// The topic id of a row, as the tag of its file says: merged files hold rows of files and of Kafka under the same partition.
 fn topic_id(of: &[OffsetRange], (topic, partition, offset): &Coordinates) -> String {
-    let is_kafka = |id: &str| !id.starts_with(FILE);
+    let is_kafka = |id: &str| !offset_ranges::is_file_topic(id);
     let holds = |range: &&OffsetRange| range.partition == *partition && (range.from..range.to).contains(offset);
     let found = of.iter().filter(holds).find(|range| is_kafka(&range.topic_id));
     match found {

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Map, json};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
-use ticklake_sql::{ErrorKind, Table, failpoint, log};
+use ticklake_sql::{ErrorKind, Table, app_ids, failpoint, log};
 
 use super::ClusterReport;
 use super::plan::plan;
@@ -227,7 +227,7 @@ impl Repartition<'_> {
         let sum = self.sum();
         self.prove(sum)?;
         self.committer.refresh().await.step("read new positions of a table")?;
-        let writer_app = format!("ticklake/{}/writer", self.table.name());
+        let writer_app = app_ids::writer(self.table.name());
         let writer = self.committer.positions().get(&writer_app).copied().unwrap_or(0) + 1;
         let now_ms = self.table.lake().clock().now().timestamp_millis();
         let changes = || self.done.iter().map(|done| &done.written.change);
