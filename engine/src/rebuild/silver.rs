@@ -1,5 +1,6 @@
 //! Silver and its quarantine from bronze: the rows of the range are taken out, those of bronze are judged and settled again against all that stays.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use ticklake_sql::{Lake, Table, TableName, failpoint};
@@ -12,6 +13,7 @@ use super::side::Side;
 use super::staged::{Layout, Staged};
 use crate::error::Step;
 use crate::gold::Files;
+use crate::scan::DataFile;
 use crate::silver::chunk::Chunk;
 use crate::silver::output::{Landed, Output};
 use crate::silver::plan::plan;
@@ -63,12 +65,7 @@ pub async fn rebuild_beside(
     };
     let mut rebuild = Rebuild::open(lake, options, range, silver.input(), position).await?;
     let table = rebuild.silver.output.table().clone();
-    let before: Vec<_> = Files::load(&table, rebuild.silver.output.version())
-        .await?
-        .iter()
-        .filter(|file| range.may_hold(file))
-        .cloned()
-        .collect();
+    let before = rebuild.before().await?;
     let mut report = rebuild.stage().await?;
     let made_from = rebuild.silver.output.version();
     let (beside, diff) = lay(&table, id, &rebuild.silver.adds(), &before, range, made_from).await?;
@@ -115,12 +112,7 @@ pub async fn swap(lake: &Lake, options: &SilverOptions, id: &str) -> Result<Opti
     let mut rebuild = Rebuild::open(lake, options, &side.range, silver.input(), position).await?;
     let version = rebuild.silver.output.version();
     side.check_unchanged(&table, version).await?;
-    let before: Vec<_> = Files::load(&table, version)
-        .await?
-        .iter()
-        .filter(|file| side.range.may_hold(file))
-        .cloned()
-        .collect();
+    let before = rebuild.before().await?;
     let mut report = rebuild.stage().await?;
     side.check_same(&table, &rebuild.silver.adds()).await?;
     let diff = diff((&table, &before), (&side.table, &side.files), &side.range).await?;
@@ -178,6 +170,13 @@ impl<'a> Rebuild<'a> {
             bronze,
             position,
         })
+    }
+
+    /// Files of silver as it stands that may hold rows of the range.
+    async fn before(&self) -> Result<Vec<Arc<DataFile>>> {
+        let output = &self.silver.output;
+        let files = Files::load(output.table(), output.version()).await?;
+        Ok(files.iter().filter(|file| self.range.may_hold(file)).cloned().collect())
     }
 
     /// Everything but the commit.
