@@ -163,8 +163,8 @@ impl ObjectStore for Recent {
         let put = self.store.put_opts(location, payload, opts).await?;
         if let Some(payload) = kept {
             // Copied: an encoder's buffer is larger than what is in it.
-            let bytes = payload.iter().flatten().copied().collect::<Vec<u8>>();
-            self.kept().keep(location, bytes.into());
+            let parts: Vec<&[u8]> = payload.iter().map(AsRef::as_ref).collect();
+            self.kept().keep(location, parts.concat().into());
         }
         Ok(put)
     }
