@@ -4,22 +4,13 @@ use crate::made::{Made, TRADES, trade_at};
 use crate::process::{Running, output, stdout, ticklake};
 use crate::roles::address;
 
-/// Nothing before 2025 may enter silver.
-const STRICT: (&str, &str) = ("TICKLAKE_SILVER__EARLIEST", "2025-01-01");
-
 #[test]
 fn a_result_is_looked_at_over_sql_and_swapped_in_later() {
     let made = Made::new();
     let (folder, place) = (made.folder.path(), &made.place);
     made.send(&[trade_at(701, "5", -100)]);
     made.ingest();
-    let mut refresh = place.command(folder, &["refresh"]);
-    assert!(
-        Running::start(refresh.env(STRICT.0, STRICT.1))
-            .output()
-            .status
-            .success()
-    );
+    made.refresh_strictly();
     let beside = |from: &str, to: &str| {
         let args = [
             "rebuild",

@@ -10,7 +10,6 @@ use crate::made::{Made, Place, TRADES, trade_at};
 use crate::process::Running;
 use crate::tampered::Tampered;
 
-const STRICT: (&str, &str) = ("TICKLAKE_SILVER__EARLIEST", "2025-01-01");
 /// Trades of another day, in two files.
 const HISTORY: i64 = 3_000;
 
@@ -86,13 +85,7 @@ fn weekly_round(made: &Made, archive: &str) {
     // Two trades that the rules of the day set aside, beside what the roles have made.
     made.send(&[trade_at(701, "5", -100), trade_at(702, "5", -90)]);
     made.ingest();
-    let mut refresh = place.command(folder, &["refresh"]);
-    assert!(
-        Running::start(refresh.env(STRICT.0, STRICT.1))
-            .output()
-            .status
-            .success()
-    );
+    made.refresh_strictly();
 
     let load = ["backfill", "--format", "csv", archive];
     assert!(run(&load).contains(&format!("2 files, {HISTORY} rows, 1 bad")));

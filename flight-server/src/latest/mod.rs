@@ -3,10 +3,8 @@
 //! A function of one version of `gold.ohlcv_1m`, so a ticket's version says what it holds; the trade is the one that the bar ends with, out of
 //! `silver.trades`. `bars` finds newest bars, `trades` what they end with, `follow` makes the rows of a version from those of the one before.
 
-mod follow;
-
 mod bars;
-
+mod follow;
 mod trades;
 
 use std::collections::{HashMap, VecDeque};

@@ -7,8 +7,8 @@ use chrono::TimeDelta;
 use serde_json::Value;
 use ticklake_sql::Clock;
 
-use super::start::{Replica, STRICT};
-use crate::made::Place;
+use super::start::Replica;
+use crate::made::{Place, STRICT};
 
 const DAYS: i64 = 6;
 

@@ -3,11 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::lake::LakeFolder;
-use crate::made::{Made, Place, TRADES, trade, trade_at};
+use crate::made::{Made, Place, STRICT, TRADES, trade, trade_at};
 use crate::tampered::{self, Tampered};
-
-/// The rules that the lake was made under: nothing before 2025. A release under the default ones finds what they set aside.
-pub const STRICT: (&str, &str) = ("TICKLAKE_SILVER__EARLIEST", "2025-01-01");
 
 pub struct Start {
     made: Made,
