@@ -100,6 +100,7 @@ fn a_table_goes_back_to_before_its_first_vacuum_and_to_no_version_whose_files_ar
         .split_once(" can be restored")
         .and_then(|(before, _)| before.rsplit(' ').next());
     let left = left.unwrap_or_else(|| panic!("no version in {told}"));
+    assert!(told.contains("; versions 0, "), "version 1 is named: {told}");
     assert!(set_back(&copy, left).status.success(), "{left}");
     assert_eq!(made.verify_at(&copy, "full").0, Some(0));
 }

@@ -58,17 +58,7 @@ pub async fn repartition(
     options: &OptimizeOptions,
     report: &mut ClusterReport,
 ) -> Result<()> {
-    let mut run = Repartition {
-        target: table.partitioned_by(columns).step("partition a table otherwise")?,
-        committer: Committer::open(table).await.step("read the positions of a table")?,
-        files: ActiveFiles::load(table).await?,
-        until: table.lake().clock().now() + LONGEST,
-        table,
-        columns,
-        options,
-        done: Vec::new(),
-        lost: 0,
-    };
+    let mut run = Repartition::open(table, columns, options).await?;
     report.to = Some(columns.to_vec());
     if options.dry_run {
         report.files_removed = run.files.iter().count() as u64;
@@ -90,7 +80,21 @@ pub async fn repartition(
     Ok(())
 }
 
-impl Repartition<'_> {
+impl<'a> Repartition<'a> {
+    async fn open(table: &'a Table, columns: &'a [String], options: &'a OptimizeOptions) -> Result<Self> {
+        Ok(Self {
+            target: table.partitioned_by(columns).step("partition a table otherwise")?,
+            committer: Committer::open(table).await.step("read the positions of a table")?,
+            files: ActiveFiles::load(table).await?,
+            until: table.lake().clock().now() + LONGEST,
+            table,
+            columns,
+            options,
+            done: Vec::new(),
+            lost: 0,
+        })
+    }
+
     /// The version that the table has in its new partitions.
     async fn run(&mut self) -> Result<u64> {
         let mut delays = ExponentialBuilder::default()
@@ -287,5 +291,42 @@ impl Repartition<'_> {
             table: self.table.name().clone(),
             message: format!("{message}; nothing was changed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ticklake_sql::TableName;
+
+    use super::*;
+    use crate::maintenance::tests::{filled, trade};
+    use crate::silver::tests::lake::Row;
+    use crate::silver::tests::partitions::scanned;
+    use crate::silver::{Silver, SilverOptions};
+
+    /// Between the rewrite of a file and the commit a lesser repeat takes a row out of it, and a new row comes.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_made_of_a_file_that_is_taken_out_meanwhile_is_no_row() {
+        let lake = filled(4, 12).await;
+        let name = TableName::silver_trades();
+        let table = lake.lake.table(&name).await.unwrap();
+        let (columns, options) = (["symbol".to_owned(), "date".to_owned()], OptimizeOptions::default());
+        let mut run = Repartition::open(&table, &columns, &options).await.unwrap();
+        run.rewrite(run.left()).await.unwrap();
+
+        let lesser = Row {
+            partition: -1,
+            ..trade(3)
+        };
+        lake.land(&[lesser, trade(48)]).await;
+        let mut silver = Silver::open(lake.lake.clone(), SilverOptions::default()).await.unwrap();
+        silver.refresh().await.unwrap();
+        let rows = scanned(&lake, &name).await;
+        assert_eq!(rows.len(), 49);
+
+        run.run().await.unwrap();
+        assert_eq!(run.lost, 1);
+        assert_eq!(lake.lake.table(&name).await.unwrap().spec().partition_columns, columns);
+        assert_eq!(scanned(&lake, &name).await, rows);
     }
 }

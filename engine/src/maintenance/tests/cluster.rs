@@ -193,19 +193,25 @@ async fn rows_that_stream_in_while_a_table_is_rewritten_are_all_there_once() {
             attempts: 1000,
             ..GoldOptions::default()
         };
-        loop {
-            let mut silver = Silver::open(lake.lake.clone(), patient.clone()).await.unwrap();
-            match silver.refresh().await {
-                Ok(_) => break,
-                Err(error) => assert!(is_repartitioned(&error), "{error:?}"),
-            }
+        let silver = async || {
+            Silver::open(lake.lake.clone(), patient.clone())
+                .await?
+                .refresh()
+                .await
+                .map(drop)
+        };
+        while let Err(error) = silver().await {
+            assert!(is_repartitioned(&error), "{error:?}");
         }
-        loop {
-            let mut gold = Gold::open(lake.lake.clone(), patient_gold.clone()).await.unwrap();
-            match gold.refresh().await {
-                Ok(_) => break,
-                Err(error) => assert!(is_repartitioned(&error), "{error:?}"),
-            }
+        let gold = async || {
+            Gold::open(lake.lake.clone(), patient_gold.clone())
+                .await?
+                .refresh()
+                .await
+                .map(drop)
+        };
+        while let Err(error) = gold().await {
+            assert!(is_repartitioned(&error), "{error:?}");
         }
     }
     ended.store(true, Ordering::SeqCst);

@@ -32,7 +32,7 @@ fn options() -> OptimizeOptions {
 }
 
 /// So many more symbols and minutes than one, and ids that grow.
-fn trade(id: i64) -> Row {
+pub(in crate::maintenance) fn trade(id: i64) -> Row {
     let mut trade = row(id, &format!("{}.5", 100 + id % 7));
     trade.symbol = ["BTC-USDT", "ETH-USDT", "ADA-USDT"][id as usize % 3];
     trade.partition = (id % 3) as i32;
