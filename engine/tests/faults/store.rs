@@ -18,7 +18,7 @@ use object_store::{
 const ITEM_DELAY: Duration = Duration::from_micros(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
     Refused,
     LostAnswer,
 }
@@ -32,6 +32,8 @@ pub struct Dice {
     struck: AtomicU64,
     /// Bytes that can still be written; negative: any number.
     room: AtomicI64,
+    /// The request of an upload in parts that fails, counted down to 1, and how.
+    torn: (AtomicI64, Fault),
 }
 
 impl Dice {
@@ -57,6 +59,15 @@ impl Dice {
         } else {
             Fault::LostAnswer
         })
+    }
+
+    /// For a request that begins an upload in parts, is one of its parts, or ends it.
+    fn roll_upload(&self) -> Option<Fault> {
+        if self.torn.0.fetch_sub(1, Ordering::SeqCst) != 1 {
+            return self.roll();
+        }
+        self.struck.fetch_add(1, Ordering::SeqCst);
+        Some(self.torn.1)
     }
 
     /// Takes room for so many bytes, or tells that there is none.
@@ -87,6 +98,11 @@ pub struct FaultyStore {
 
 impl FaultyStore {
     pub fn new(inner: Arc<dyn ObjectStore>, seed: u64, per_mille: u64) -> Arc<Self> {
+        Self::with(inner, seed, per_mille, (0, Fault::Refused))
+    }
+
+    /// Beside the dice, the `torn`th request that has to do with an upload in parts fails: they count from 1, begin, parts and end.
+    pub fn with(inner: Arc<dyn ObjectStore>, seed: u64, per_mille: u64, torn: (i64, Fault)) -> Arc<Self> {
         Arc::new(Self {
             inner,
             dice: Arc::new(Dice {
@@ -94,6 +110,7 @@ impl FaultyStore {
                 per_mille: AtomicU64::new(per_mille),
                 struck: AtomicU64::new(0),
                 room: AtomicI64::new(-1),
+                torn: (AtomicI64::new(torn.0), torn.1),
             }),
         })
     }
@@ -118,11 +135,15 @@ impl FaultyStore {
 
     /// Does `request` unless it is refused; its answer may be lost.
     async fn fail_or<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
-        match self.dice.roll() {
-            None => request.await,
-            Some(Fault::Refused) => Err(fault("the request was refused")),
-            Some(Fault::LostAnswer) => request.await.and(Err(fault("the answer was lost"))),
-        }
+        failed(self.dice.roll(), request).await
+    }
+}
+
+async fn failed<T>(how: Option<Fault>, request: impl Future<Output = Result<T>>) -> Result<T> {
+    match how {
+        None => request.await,
+        Some(Fault::Refused) => Err(fault("the request was refused")),
+        Some(Fault::LostAnswer) => request.await.and(Err(fault("the answer was lost"))),
     }
 }
 
@@ -151,7 +172,8 @@ impl ObjectStore for FaultyStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let upload = self.fail_or(self.inner.put_multipart_opts(location, options)).await?;
+        let begun = self.inner.put_multipart_opts(location, options);
+        let upload = failed(self.dice.roll_upload(), begun).await?;
         let dice = self.dice.clone();
         Ok(Box::new(FaultyUpload { upload, dice }))
     }
@@ -221,7 +243,7 @@ impl MultipartUpload for FaultyUpload {
         if let Err(error) = self.dice.take_room(data.content_length()) {
             return async { Err(error) }.boxed();
         }
-        match self.dice.roll() {
+        match self.dice.roll_upload() {
             Some(Fault::Refused) => async { Err(fault("a part was refused")) }.boxed(),
             Some(Fault::LostAnswer) => {
                 let part = self.upload.put_part(data);
@@ -232,7 +254,7 @@ impl MultipartUpload for FaultyUpload {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        match self.dice.roll() {
+        match self.dice.roll_upload() {
             Some(Fault::Refused) => Err(fault("the upload was torn before its end")),
             Some(Fault::LostAnswer) => {
                 self.upload.complete().await?;

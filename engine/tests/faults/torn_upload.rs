@@ -1,4 +1,4 @@
-//! Files so large that they go up in parts, on a store that tears such uploads: under optimize and under a backup.
+//! Files so large that they go up in parts, on a store that tears such an upload at each of its requests in turn: under optimize and under a backup.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,16 +11,27 @@ use ticklake_engine::backup;
 use ticklake_engine::maintenance::{OptimizeOptions, optimize};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{Clock, ErrorKind, Lake, LakeOptions, Table, TableName};
+use ticklake_sql::{Clock, ErrorKind, Lake, LakeOptions, Storage, Table, TableName};
 
-use crate::store::FaultyStore;
+use crate::store::{Fault, FaultyStore};
 
 const FILES: i64 = 9;
-/// Of each file. Together they are more than what goes up in one put.
-const PAYLOAD_BYTES: usize = 8 << 20;
+/// Of each file. Together they are five parts.
+const PAYLOAD_BYTES: usize = 64 << 10;
+const PART_BYTES: usize = 128 << 10;
+/// Begin, parts and end.
+const REQUESTS: i64 = 7;
 
 fn over(store: Arc<dyn object_store::ObjectStore>) -> Lake {
-    Lake::with_store("memory:///lake", store, LakeOptions::default(), Clock::system()).unwrap()
+    let options = LakeOptions {
+        storage: Storage {
+            multipart_bytes: 2 * PART_BYTES,
+            part_bytes: PART_BYTES,
+            ..Storage::default()
+        },
+        ..LakeOptions::default()
+    };
+    Lake::with_store("memory:///lake", store, options, Clock::system()).unwrap()
 }
 
 /// One row whose payload nothing compresses.
@@ -72,55 +83,70 @@ async fn files(lake: &Lake) -> Vec<i64> {
     adds.iter().map(|add| add.size).collect()
 }
 
+/// Runs `job` on a store that tears its one upload, at each request and in both ways: it says so, and leaves what is `whole`. Then on one that
+/// does not, whose lake is given back.
+async fn tear(
+    stores: impl Fn() -> Arc<InMemory>,
+    job: impl AsyncFn(Lake) -> ticklake_engine::Result<()>,
+    whole: impl AsyncFn(Lake),
+) -> Lake {
+    for how in [Fault::Refused, Fault::LostAnswer] {
+        for request in 1..=REQUESTS {
+            let store = stores();
+            let torn = FaultyStore::with(store.clone(), 0, 0, (request, how));
+            let done = job(over(torn.clone())).await;
+            assert_eq!(torn.struck(), 1, "{how:?} {request}");
+            match done {
+                Ok(()) => panic!("{how:?} {request} was not noticed"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "{how:?} {request}: {error:?}"),
+            }
+            whole(over(store)).await;
+        }
+    }
+    let untouched = stores();
+    let never = FaultyStore::with(untouched.clone(), 0, 0, (REQUESTS + 1, Fault::Refused));
+    job(over(never.clone())).await.unwrap();
+    assert_eq!(never.struck(), 0, "an upload has more than {REQUESTS} requests");
+    over(untouched)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn torn_uploads_in_parts_never_become_a_file() {
-    let seed = std::env::var("TICKLAKE_SEED").map_or(rand::random::<u64>() >> 16, |seed| seed.parse().unwrap());
-    println!("TICKLAKE_SEED={seed}");
     let store = Arc::new(InMemory::new());
     let clean = over(store.clone());
     let bronze = clean.create_table(&TableName::bronze_trades()).await.unwrap();
     for offset in 0..FILES {
         land(&bronze, offset).await;
     }
-    let options = OptimizeOptions {
-        min_age: Duration::ZERO,
-        thorough: true,
-        target_bytes: 128 << 20,
-        ..OptimizeOptions::default()
-    };
-    // Three of ten requests fail, so most uploads of five parts are torn.
-    let faulty = FaultyStore::new(store.clone(), seed, 300);
-    for _ in 0..12 {
-        let torn = over(faulty.clone());
-        let Ok(table) = torn.table(&TableName::bronze_trades()).await else {
-            continue;
+    let small = files(&clean).await;
+    assert_eq!(small.len(), FILES as usize);
+    let merge = async |lake: Lake| {
+        let options = OptimizeOptions {
+            min_age: Duration::ZERO,
+            thorough: true,
+            ..OptimizeOptions::default()
         };
-        match optimize(&table, &options).await {
-            Ok(report) if report.commits > 0 => break,
-            Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "seed {seed}: {error:?}"),
-        }
-        files(&clean).await;
-    }
-    faulty.recover();
-    optimize(&bronze, &options).await.unwrap();
-    let merged = files(&clean).await;
-    assert!(merged.len() == 1 && merged[0] > (64 << 20), "{merged:?}");
+        let table = lake.table(&TableName::bronze_trades()).await.unwrap();
+        optimize(&table, &options).await.map(drop)
+    };
+    let lake = tear(
+        || Arc::new(store.fork()),
+        merge,
+        async |lake| {
+            assert_eq!(files(&lake).await, small, "nothing has changed");
+        },
+    )
+    .await;
+    let merged = files(&lake).await;
+    assert!(merged.len() == 1 && merged[0] > 4 * PART_BYTES as i64, "{merged:?}");
 
-    // A copy of it: parts of 16 MB.
-    let copied = Arc::new(InMemory::new());
-    let faulty = FaultyStore::new(copied.clone(), seed, 150);
-    for _ in 0..12 {
-        match backup::copy(&clean, &over(faulty.clone()), &[]).await {
-            Ok(_) => break,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Retry, "seed {seed}: {error:?}"),
+    let backup = async |to: Lake| backup::copy(&lake, &to, &[]).await.map(drop);
+    let copy = tear(Arc::default, backup, async |copy| {
+        match copy.table(&TableName::bronze_trades()).await {
+            Ok(_) => assert_eq!(files(&copy).await, merged),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
         }
-        match over(copied.clone()).table(&TableName::bronze_trades()).await {
-            Ok(_) => drop(files(&over(copied.clone())).await),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "seed {seed}"),
-        }
-    }
-    faulty.recover();
-    backup::copy(&clean, &over(faulty), &[]).await.unwrap();
-    assert_eq!(files(&over(copied)).await, merged);
+    })
+    .await;
+    assert_eq!(files(&copy).await, merged);
 }
