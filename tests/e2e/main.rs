@@ -4,6 +4,7 @@
 
 mod backfill;
 mod backup;
+mod behind;
 mod broker;
 mod configuration;
 mod earlier_lake;

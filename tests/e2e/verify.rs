@@ -18,7 +18,7 @@ type Named = (&'static str, Vec<(&'static str, Value)>);
 
 /// The one named difference of `check` (any of several) whose coordinates hold all of `at`.
 #[track_caller]
-fn named<'a>(report: &'a Value, check: &str, at: &[(&str, Value)]) -> &'a Value {
+pub fn named<'a>(report: &'a Value, check: &str, at: &[(&str, Value)]) -> &'a Value {
     report["named"]
         .as_array()
         .unwrap()
@@ -29,7 +29,7 @@ fn named<'a>(report: &'a Value, check: &str, at: &[(&str, Value)]) -> &'a Value 
         .unwrap_or_else(|| panic!("no {check} at {at:?} in {report:#}"))
 }
 
-fn without(rows: &RecordBatch, row: usize) -> RecordBatch {
+pub fn without(rows: &RecordBatch, row: usize) -> RecordBatch {
     let keep: BooleanArray = (0..rows.num_rows()).map(|at| Some(at != row)).collect();
     filter_record_batch(rows, &keep).unwrap()
 }

@@ -9,7 +9,8 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use ticklake_sql::{Lake, Table, TableName};
 
-use super::pin::pinned;
+use super::owed::owed;
+use super::pin::{Pinned, pinned};
 use crate::error::Step;
 use crate::verify::Snapshot;
 use crate::{Error, Result};
@@ -33,7 +34,7 @@ pub async fn copy(from: &Lake, to: &Lake, wanted: &[TableName]) -> Result<Vec<Co
     let pinned = pinned(from, wanted).await?;
     if let Some(missing) = wanted
         .iter()
-        .find(|name| pinned.iter().all(|(table, _)| table.name() != *name))
+        .find(|name| pinned.iter().all(|pinned| pinned.table.name() != *name))
     {
         return Err(Error::Invalid(format!(
             "there is no table {missing} in the lake at {}",
@@ -46,12 +47,12 @@ pub async fn copy(from: &Lake, to: &Lake, wanted: &[TableName]) -> Result<Vec<Co
             from.uri()
         )));
     }
-    for (table, version) in &pinned {
+    for Pinned { table, version, .. } in &pinned {
         refuse_other(from, to, table, *version).await?;
     }
     let mut copied = Vec::with_capacity(pinned.len());
-    for (table, version) in pinned {
-        copied.push(copy_table(from, to, &table, version).await?);
+    for pinned in &pinned {
+        copied.push(copy_table(from, to, pinned).await?);
     }
     Ok(copied)
 }
@@ -95,16 +96,11 @@ async fn entry(lake: &Lake, table: &Table, version: u64) -> Result<Option<bytes:
     }
 }
 
-async fn copy_table(from: &Lake, to: &Lake, table: &Table, version: u64) -> Result<CopiedTable> {
+async fn copy_table(from: &Lake, to: &Lake, pinned: &Pinned) -> Result<CopiedTable> {
+    let (table, version) = (&pinned.table, pinned.version);
     let root = Path::from(table.name().path());
-    let snapshot = Snapshot::pinned(table, version).await?;
     let there = sizes(to, table, &root).await?;
-    let mut files: Vec<(Path, u64)> = Vec::with_capacity(snapshot.adds.len());
-    for add in &snapshot.adds {
-        let path =
-            Path::parse(format!("{root}/{}", add.path)).map_err(|error| store_error(table, &add.path, error.into()))?;
-        files.push((path, u64::try_from(add.size).unwrap_or(0)));
-    }
+    let mut files = files(from, pinned, &root).await?;
     let mut copied = CopiedTable {
         table: table.name().clone(),
         version,
@@ -132,6 +128,29 @@ async fn copy_table(from: &Lake, to: &Lake, table: &Table, version: u64) -> Resu
         carry(table, &stores, vec![published]).await?;
     }
     Ok(copied)
+}
+
+/// Path in the lake and size of what the version holds, and of what is still to be read beside it.
+async fn files(from: &Lake, pinned: &Pinned, root: &Path) -> Result<Vec<(Path, u64)>> {
+    let (table, version) = (&pinned.table, pinned.version);
+    let snapshot = Snapshot::pinned(table, version).await?;
+    let mut owed = owed(table, pinned.unread, version).await?;
+    let mut files: Vec<(Path, u64)> = Vec::with_capacity(snapshot.adds.len());
+    let place =
+        |path: &str| Path::parse(format!("{root}/{path}")).map_err(|error| store_error(table, path, error.into()));
+    for add in &snapshot.adds {
+        owed.remove(&add.path);
+        files.push((place(&add.path)?, u64::try_from(add.size).unwrap_or(0)));
+    }
+    if !owed.is_empty() {
+        // What is gone here, a refresh would miss here too: a table set back to before a vacuum, say.
+        let there = sizes(from, table, root).await?;
+        for path in &owed {
+            let path = place(path)?;
+            files.extend(there.get(&path).map(|size| (path.clone(), *size)));
+        }
+    }
+    Ok(files)
 }
 
 /// Size of every object of the table by its path in the lake.

@@ -4,20 +4,30 @@ use ticklake_sql::{Lake, Table, TableName};
 
 use crate::Result;
 use crate::error::Step;
+use crate::maintenance::lineage::{Positions, first_unread_by};
+
+#[derive(Debug)]
+pub struct Pinned {
+    pub table: Table,
+    pub version: u64,
+    /// The first version that something derived, as it was pinned, has still to read; `None` where nothing ever is.
+    pub unread: Option<u64>,
+}
 
 /// The tables in the order in which their versions are taken: derived ones before their input, side tables after their main table. What runs
 /// meanwhile only adds to those that come later, and each job knows how to go on from there.
-pub async fn pinned(lake: &Lake, wanted: &[TableName]) -> Result<Vec<(Table, u64)>> {
+pub async fn pinned(lake: &Lake, wanted: &[TableName]) -> Result<Vec<Pinned>> {
     let mut tables = lake.tables().await.step("find the tables of a lake")?;
-    tables.retain(|table| wanted.is_empty() || wanted.contains(table.name()));
     tables.sort_by_key(|table| order(table.name()));
+    let mut before: Vec<(TableName, Positions)> = Vec::with_capacity(tables.len());
     let mut pinned = Vec::with_capacity(tables.len());
     for table in tables {
-        let version = table
-            .latest_version(None)
-            .await
-            .step("find the newest version of a table")?;
-        pinned.push((table, version));
+        let (version, positions) = table.positions().await.step("read the positions of a table")?;
+        let (name, unread) = (table.name().clone(), first_unread_by(table.name(), &before));
+        before.push((name.clone(), positions));
+        if wanted.is_empty() || wanted.contains(&name) {
+            pinned.push(Pinned { table, version, unread });
+        }
     }
     Ok(pinned)
 }

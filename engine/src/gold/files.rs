@@ -41,12 +41,14 @@ impl Default for Partition {
 impl Files {
     /// The files at `version`.
     pub async fn load(table: &Table, version: u64) -> Result<Self> {
-        let mut files = Self::default();
         let (_, adds) = table.files(Some(version)).await.step("load the files of a table")?;
-        for add in adds {
-            files.add(add, table.spec());
-        }
-        Ok(files)
+        Ok(Self::of(adds, table.spec()))
+    }
+
+    pub fn of(adds: Vec<Add>, spec: &TableSpec) -> Self {
+        let mut files = Self::default();
+        adds.into_iter().for_each(|add| files.add(add, spec));
+        files
     }
 
     /// Takes over one commit; returns the files that it removed, as far as they were known.

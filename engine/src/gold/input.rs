@@ -10,12 +10,10 @@ use ticklake_sql::{ErrorKind, Table, app_ids, log};
 
 use super::files::Files;
 use crate::error::Step;
-use crate::maintenance::low_water;
+use crate::maintenance::{low_water, retention};
 use crate::scan::DataFile;
 use crate::{Error, Result};
 
-/// Operation of commits that remove whole partitions because they are old: what was computed from them stays.
-const RETENTION: &str = "RETENTION";
 /// Key of silver's commitInfo: venue -> greatest ts, microseconds.
 const WATERMARKS: &str = "watermarks";
 /// Entries read backwards in search of the watermarks before they are computed from the rows.
@@ -233,8 +231,7 @@ impl Input {
 
 /// The removes that take rows away.
 fn removes(entry: &LogEntry) -> impl Iterator<Item = &Remove> {
-    let operation = entry.info.as_ref().and_then(|info| info.operation.as_deref());
-    let is_retention = operation == Some(RETENTION);
+    let is_retention = retention::made(entry);
     entry
         .removes
         .iter()

@@ -18,6 +18,7 @@ use crate::Result;
 use crate::error::Step;
 use crate::scan::DataFile;
 use crate::silver::rules::plain;
+use crate::verify::{AsRead, Snapshot};
 
 /// Digits after the point of a bar's decimals.
 const PRICE_SCALE: u8 = 12;
@@ -56,6 +57,8 @@ pub struct Recount {
     pub trade_count: i64,
     /// Sum of silver's count over the kind that bars are made of; `None` where cancels and corrections or withheld bars come in between.
     pub fills: Option<i64>,
+    /// The rows of that version of silver cannot be told from later ones any more: nothing was counted.
+    pub is_untold: bool,
 }
 
 /// Computes every bar of `options.interval` again. `unreadable`: paths of silver's and gold's files to pass over; they are named elsewhere.
@@ -82,8 +85,13 @@ pub async fn recount(
     let Some(position) = output.position() else {
         return Ok(recount);
     };
+    let newest = Snapshot::pinned(&silver, silver_newest).await?;
+    let Some(read) = AsRead::of(&newest, position).await?.filter(|read| read.is_whole) else {
+        recount.is_untold = true;
+        return Ok(recount);
+    };
     let gold_files = without(Files::load(&gold, output.version()).await?, unreadable);
-    let silver_files = without(Files::load(&silver, position).await?, unreadable);
+    let silver_files = without(Files::of(read.adds, silver.spec()), unreadable);
     let model = Model::new(options, calendar.clone(), &silver).await?;
     let watermarks = match output.watermarks().await? {
         Some(watermarks) => watermarks,

@@ -1,7 +1,9 @@
 //! Which table is made from which, and the least version that something derived has still to read: what log clean-up, vacuum and retention
-//! must leave alone.
+//! must leave alone, and a backup must carry.
 
-use ticklake_sql::{Table, TableName};
+use std::collections::HashMap;
+
+use ticklake_sql::{Table, TableName, app_ids};
 
 use crate::Result;
 use crate::error::Step;
@@ -21,15 +23,27 @@ fn is_input(table: &TableName) -> bool {
     *table == TableName::bronze_trades() || *table == TableName::silver_trades()
 }
 
+/// App id -> version, of one table.
+pub type Positions = HashMap<String, i64>;
+
 /// The first version of `table` that something derived from it has not read yet; 0 where one has read nothing, or where nothing is
 /// derived yet: what comes first must find everything. `None`: nothing ever derives from it.
 pub async fn first_unread(table: &Table, tables: &[Table]) -> Result<Option<u64>> {
-    let mut least = None;
+    let mut derived = Vec::new();
     for other in tables.iter().filter(|other| derives(table.name(), other.name())) {
-        let read_to = other.read_to(table.name()).await;
-        let position = read_to.step("read the positions of a table")?;
-        let next = position.map_or(0, |position| position + 1);
-        least = Some(least.map_or(next, |least: u64| least.min(next)));
+        let (_, positions) = other.positions().await.step("read the positions of a table")?;
+        derived.push((other.name().clone(), positions));
     }
-    Ok(least.or(is_input(table.name()).then_some(0)))
+    Ok(first_unread_by(table.name(), &derived))
+}
+
+/// The same by positions that have been read: of tables of any kind.
+pub fn first_unread_by(table: &TableName, others: &[(TableName, Positions)]) -> Option<u64> {
+    let next = |(other, positions): &(TableName, Positions)| {
+        let position = positions.get(&app_ids::input(other, table));
+        let position = position.and_then(|version| u64::try_from(*version).ok());
+        position.map_or(0, |position| position + 1)
+    };
+    let derived = others.iter().filter(|(other, _)| derives(table, other));
+    derived.map(next).min().or(is_input(table).then_some(0))
 }

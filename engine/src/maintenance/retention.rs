@@ -11,6 +11,7 @@ use chrono::{NaiveDate, TimeDelta};
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
 use ticklake_sql::commit::{Txn, removal};
+use ticklake_sql::log::LogEntry;
 use ticklake_sql::{Table, app_ids, failpoint};
 
 use super::active::ActiveFiles;
@@ -21,8 +22,7 @@ use super::replace::{Change, Replacer};
 use crate::scan::DataFile;
 use crate::{Error, Result};
 
-/// gold reads this.
-pub const OPERATION: &str = "RETENTION";
+const OPERATION: &str = "RETENTION";
 /// Plans of one run at most, should optimize be at work on the same partitions.
 const ROUNDS: u32 = 10;
 
@@ -49,6 +49,11 @@ pub struct RetentionReport {
     pub version: Option<u64>,
     pub dry_run: bool,
     pub elapsed: Duration,
+}
+
+/// The entry takes whole partitions out because they are old: what was made from them stays.
+pub(crate) fn made(entry: &LogEntry) -> bool {
+    entry.info.as_ref().and_then(|info| info.operation.as_deref()) == Some(OPERATION)
 }
 
 /// Takes out the partitions of `table` that are past their time; `tables`: those of the lake, whose positions count.

@@ -4,6 +4,7 @@ use deltalake::kernel::Add;
 use serde_json::json;
 use ticklake_sql::TableName;
 
+use super::as_read::untold;
 use super::bronze::lock;
 use super::files;
 use super::options::Mode;
@@ -40,6 +41,19 @@ impl Proof<'_> {
             found.push(difference)
         })
         .await?;
+        let read_to = recount.silver_version.unwrap_or(0);
+        let behind = recount.silver_newest.saturating_sub(read_to);
+        if recount.is_untold {
+            self.note(untold(&TableName::silver_trades(), read_to, &name.to_string()));
+            let count = BarCount {
+                table: name.to_string(),
+                bars: snapshot.rows(),
+                behind,
+                ..BarCount::default()
+            };
+            lock(&self.report).bars.push(count);
+            return Ok(());
+        }
         let mut report = lock(&self.report);
         for difference in found {
             report.differ(1, bar_difference(&name, difference));
@@ -63,9 +77,7 @@ impl Proof<'_> {
             bars: recount.bars,
             fills: recount.fills.unwrap_or(recount.trade_count),
             trade_count: recount.trade_count,
-            behind: recount.silver_version.map_or(recount.silver_newest, |version| {
-                recount.silver_newest.saturating_sub(version)
-            }),
+            behind,
         });
         Ok(())
     }

@@ -83,12 +83,12 @@ pub async fn present(table: &Table, adds: &[Add], report: &Shared) -> Result<Vec
     Ok(present)
 }
 
-fn path(add: &Add) -> Path {
+pub(super) fn path(add: &Add) -> Path {
     Path::parse(&add.path).unwrap_or_else(|_| Path::from(add.path.as_str()))
 }
 
 /// Every object of the table but its log.
-async fn sizes(table: &Table) -> Result<HashMap<String, u64>> {
+pub(super) async fn sizes(table: &Table) -> Result<HashMap<String, u64>> {
     let store = table.log_store().object_store(None);
     let mut listing = store.list(None);
     let mut sizes = HashMap::new();

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use deltalake::kernel::Add;
-use ticklake_sql::{ErrorKind, app_ids};
+use ticklake_sql::{Table, TableName, app_ids};
 
+use super::as_read::{AsRead, untold};
 use super::bronze::{self, Held, SharedOrigins, lock};
 use super::files::Shared;
 use super::origins::Origins;
@@ -27,7 +28,13 @@ impl Proof<'_> {
         let input = bronze.table.name();
         let position = silver.position(input);
         let quarantine = match quarantine {
-            Some(quarantine) => Some(quarantine.not_beyond(input, position).await?),
+            Some(newest) => match not_beyond(newest, input, position).await? {
+                Some(quarantine) => Some(quarantine),
+                None => {
+                    self.note("silver.quarantine cannot be read as it was where silver stands; refresh silver, then verify again".into());
+                    return Ok(());
+                }
+            },
             None => None,
         };
         let silver_files = self.present(&silver).await?;
@@ -39,15 +46,9 @@ impl Proof<'_> {
             self.note("silver has not been refreshed yet".into());
             return Ok(());
         };
-        let read = match bronze.at(position).await {
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::Data || error.kind() == ErrorKind::Retry => {
-                self.note(format!(
-                    "bronze.trades cannot be read at version {position}, up to which silver has read it; refresh silver, then verify again"
-                ));
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let Some(read) = AsRead::of(bronze, position).await? else {
+            self.note(untold(input, position, "silver"));
+            return Ok(());
         };
         let recorded = dropped_total(silver.table.name(), &silver.positions);
         let mut layers = LayerCount {
@@ -59,7 +60,7 @@ impl Proof<'_> {
             behind: bronze.version.saturating_sub(position),
         };
         let held = match held {
-            Some(held) => Some(self.as_of(held, bronze, &read).await?),
+            Some(held) => Some(self.as_read(bronze, &read, Some(held)).await?),
             None if bronze.positions.contains_key(&app_ids::low_water(input)) => {
                 self.note("retention has taken rows from bronze: only a full proof can hold silver against it".into());
                 None
@@ -70,9 +71,13 @@ impl Proof<'_> {
             }
             None if layers.adds_up() => None,
             // What does not add up is read.
-            None => Some(self.rows_of(&read, Arc::new(Mutex::new(Origins::of(bronze)))).await?),
+            None => Some(self.as_read(bronze, &read, None).await?),
         };
         if let Some(held) = held {
+            let Some(held) = held else {
+                self.note(untold(input, position, "silver"));
+                return Ok(());
+            };
             let quarantine = quarantine.map(|quarantine| (quarantine, quarantine_files));
             self.row_by_row(bronze, held, (silver, silver_files), quarantine, &mut layers)
                 .await?;
@@ -122,28 +127,57 @@ impl Proof<'_> {
         Ok(())
     }
 
-    /// Bronze as silver has read it.
-    async fn as_of(&mut self, held: HeldBronze, newest: &Snapshot, read: &Snapshot) -> Result<HeldBronze> {
-        if read.version == newest.version {
-            return Ok(held);
+    /// Bronze as silver has read it; `None` where files of that have gone in a way that does not tell. `held`: the newest version, where it
+    /// has been read.
+    async fn as_read(&self, newest: &Snapshot, read: &AsRead, held: Option<HeldBronze>) -> Result<Option<HeldBronze>> {
+        let origins = match &held {
+            Some(held) => held.origins.clone(),
+            None => Arc::new(Mutex::new(Origins::of(newest))),
+        };
+        let table = &newest.table;
+        if read.is_whole {
+            return match held.filter(|_| read.is(newest)) {
+                Some(held) => Ok(Some(held)),
+                None => self.rows_of(table, &read.adds, origins).await.map(Some),
+            };
         }
-        let of_newest: HashSet<&str> = newest.adds.iter().map(|add| add.path.as_str()).collect();
-        let of_read: HashSet<&str> = read.adds.iter().map(|add| add.path.as_str()).collect();
-        if of_newest == of_read {
-            return Ok(held);
+        if !read.is_newest_without_since {
+            return Ok(None);
         }
-        self.rows_of(read, held.origins).await
+        // Merged with rows that silver has still to read: the files that brought those tell them apart.
+        let since = self.rows_of(table, &read.since, origins.clone()).await?;
+        let mut held = match held {
+            Some(held) => held,
+            None => self.rows_of(table, &newest.adds, origins).await?,
+        };
+        held.trades = silver::absent(&held.trades, &since.trades);
+        let later: HashSet<&str> = read.since.iter().map(|add| add.path.as_str()).collect();
+        held.files.retain(|add| !later.contains(add.path.as_str()));
+        Ok(Some(held))
     }
 
-    /// The rows of a version of bronze. What is wrong with its files is named by whoever reads the newest one.
-    async fn rows_of(&self, bronze: &Snapshot, origins: SharedOrigins) -> Result<HeldBronze> {
+    /// The rows of some files of bronze. What is wrong with its files is named by whoever reads the newest version.
+    async fn rows_of(&self, table: &Table, adds: &[Add], origins: SharedOrigins) -> Result<HeldBronze> {
         let is_readable = |add: &&Add| !self.unreadable.contains(&add.path);
-        let readable = bronze.adds.iter().filter(is_readable).cloned().collect();
-        let (table, at_once, quiet) = (&bronze.table, self.options.files_at_once, Shared::default());
+        let readable = adds.iter().filter(is_readable).cloned().collect();
+        let (at_once, quiet) = (self.options.files_at_once, Shared::default());
         let none = Held::default();
         let (trades, files) = bronze::gather(table, readable, at_once, &origins, none, "record_twice", &quiet).await?;
         Ok(HeldBronze { origins, trades, files })
     }
+}
+
+/// The quarantine where silver stands: it may be ahead. `None` where files of it have gone since.
+async fn not_beyond(newest: Snapshot, input: &TableName, position: Option<u64>) -> Result<Option<Snapshot>> {
+    let stood = newest.clone().not_beyond(input, position).await?;
+    if stood.version == newest.version {
+        return Ok(Some(stood));
+    }
+    let read = AsRead::of(&newest, stood.version).await?;
+    Ok(read.filter(|read| read.is_whole).map(|read| Snapshot {
+        adds: read.adds,
+        ..stood
+    }))
 }
 
 impl LayerCount {
