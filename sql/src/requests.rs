@@ -1,6 +1,7 @@
 //! Requests to the object store, counted by kind: what a bill is made of.
 //!
 //! Counts what the store is asked for, once however often its client repeats it. A listing is a request for each page, as long as the store makes it.
+//! A test may end the process right behind any change that it has made to the store, in turn.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +20,11 @@ use object_store::{
     UploadPart, coalesce_ranges,
 };
 
+use crate::failpoint;
+
 const MINUTES: usize = 60;
+/// Visited behind each object that has come, gone, or been written over.
+const CHANGED: &str = "store-changed";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
@@ -181,7 +186,7 @@ impl<S: ObjectStore> fmt::Display for Counted<S> {
 impl<S: ObjectStore> ObjectStore for Counted<S> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.requests.count(RequestKind::Put, Some(location));
-        self.store.put_opts(location, payload, opts).await
+        changed(self.store.put_opts(location, payload, opts).await)
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -218,7 +223,7 @@ impl<S: ObjectStore> ObjectStore for Counted<S> {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let deleted = self.store.delete_stream(locations);
+        let deleted = self.store.delete_stream(locations).map(changed).boxed();
         self.paged(deleted, RequestKind::Delete, self.billing.delete_page, 0)
     }
 
@@ -240,13 +245,20 @@ impl<S: ObjectStore> ObjectStore for Counted<S> {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.requests.count(RequestKind::Put, Some(to));
-        self.store.copy_opts(from, to, options).await
+        changed(self.store.copy_opts(from, to, options).await)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         self.requests.count(RequestKind::Put, Some(to));
-        self.store.rename_opts(from, to, options).await
+        changed(self.store.rename_opts(from, to, options).await)
     }
+}
+
+fn changed<T>(outcome: Result<T>) -> Result<T> {
+    if outcome.is_ok() {
+        failpoint::reach(CHANGED);
+    }
+    outcome
 }
 
 #[derive(Debug)]
@@ -264,7 +276,7 @@ impl MultipartUpload for CountedUpload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         self.requests.count(RequestKind::Multipart, None);
-        self.upload.complete().await
+        changed(self.upload.complete().await)
     }
 
     async fn abort(&mut self) -> Result<()> {

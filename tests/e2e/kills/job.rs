@@ -106,6 +106,14 @@ pub const ALL: &[Job] = &[
         ..PLAIN
     },
     Job {
+        name: "backup again",
+        before: "backup\nrefresh",
+        args: |lake| vec!["backup".to_owned(), lake.other().uri],
+        says: "silver.trades: version",
+        makes_another: true,
+        ..PLAIN
+    },
+    Job {
         name: "restore a backup",
         args: |lake| [words("restore --from"), vec![lake.place.uri.clone()]].concat(),
         says: "silver.trades: version",
@@ -114,7 +122,7 @@ pub const ALL: &[Job] = &[
     },
     Job {
         name: "restore a version",
-        before: "refresh",
+        before: "refresh\noptimize",
         args: |_| words("restore --tables silver.trades --version 2"),
         says: "holds what version 2 held",
         ..PLAIN

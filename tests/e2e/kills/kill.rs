@@ -1,4 +1,4 @@
-//! The kill itself: at a random time of the job's usual run, or right behind a random one of the files that it writes.
+//! The kill itself: at a random time of the job's usual run, right behind a random one of the files that it writes, or behind the one that is named.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -75,6 +75,26 @@ pub fn kill_somewhere(lake: &Replica, job: &Job, usual: &Usual, dice: &mut Dice,
     let ended = !running.is_running();
     running.kill();
     ended
+}
+
+/// Ends the job by itself, as a power cut would, right behind the `change`th object that it writes or deletes. False: it made fewer, and ended well.
+#[cfg(feature = "services")]
+pub fn kill_behind(lake: &Replica, job: &Job, change: usize) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+
+    let mut command = job.command(lake);
+    command.env("TICKLAKE_FAILPOINT", "store-changed");
+    command.env("TICKLAKE_FAILPOINT_AT", change.to_string());
+    let output = Running::start(&mut command).output();
+    let is_killed = output.status.signal().is_some();
+    assert!(
+        is_killed || job.ended_well(&output.status),
+        "{} at change {change}: {} {}",
+        job.name,
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    is_killed
 }
 
 fn files(folder: &Path) -> usize {

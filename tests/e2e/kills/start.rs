@@ -68,6 +68,10 @@ impl Start {
     }
 }
 
+fn other_of(lake: &str) -> String {
+    format!("{lake}-other")
+}
+
 impl Replica {
     pub fn copy(&self) -> Self {
         #[cfg(feature = "services")]
@@ -81,8 +85,16 @@ impl Replica {
         let scratch = tempfile::tempdir().unwrap();
         let own = scratch.path().join("lake");
         tampered::copy(lake, &own);
-        let place = Place::folder(&own);
-        Self { scratch, place }
+        let replica = Self {
+            place: Place::folder(&own),
+            scratch,
+        };
+        // An earlier copy of the lake.
+        let other = other_of(lake.to_str().unwrap());
+        if Path::new(&other).exists() {
+            tampered::copy(Path::new(&other), Path::new(&replica.other().uri));
+        }
+        replica
     }
 
     #[cfg(feature = "services")]
@@ -99,7 +111,7 @@ impl Replica {
 
     /// Where a job that makes a copy of the lake puts it.
     pub fn other(&self) -> Place {
-        self.place.at(&format!("{}-other", self.place.uri))
+        self.place.at(&other_of(&self.place.uri))
     }
 
     /// Of a lake on local disk; of another nothing is there.
