@@ -1,4 +1,6 @@
-"""The README's blocks, run as they stand: on loopback, and with a log-in over TLS by password and by token."""
+"""The README's blocks, run as they stand: on loopback, and with a log-in over TLS by password and by token. Those of SQLAlchemy are run by
+`dialect/` and `sqlalchemy14/`.
+"""
 
 import re
 import shlex
@@ -6,7 +8,6 @@ import subprocess
 
 import pytest
 import readme
-import sqlalchemy
 from test_go import go
 from test_jdbc import JARS, JAVA, ask, compiled, driver  # noqa: F401 - the fixture compiles the Java program
 
@@ -39,17 +40,6 @@ def test_adbc_polars_pandas_and_duckdb(fill):
         with names["server"] as server, server.cursor() as cursor:
             cursor.execute(COUNT)
             assert cursor.fetchone() == (BARS,)
-
-
-def test_sqlalchemy(fill):
-    urls = readme.lines("SQLAlchemy", "datafusion+adbc:")
-    assert len(urls) == VARIANTS
-    for url, _ in urls:
-        engine = sqlalchemy.create_engine(fill(url))
-        with engine.connect() as connection:
-            assert connection.execute(sqlalchemy.text(COUNT)).scalar() == BARS, url
-        assert "ohlcv_1m" in sqlalchemy.inspect(engine).get_table_names(schema="gold")
-        engine.dispose()
 
 
 @pytest.mark.parametrize("version", ["18.2.0", "18.3.0"])

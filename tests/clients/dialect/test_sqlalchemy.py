@@ -4,6 +4,7 @@ import datetime
 from decimal import Decimal
 
 import pytest
+import readme
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, NoSuchTableError
 
@@ -17,6 +18,18 @@ def engine(market):
     engine = sa.create_engine(f"datafusion+adbc://{market.address}/ticklake/gold")
     yield engine
     engine.dispose()
+
+
+def test_the_readme_s_urls(market, guarded):
+    """On loopback, and with a log-in over TLS by password and by token."""
+    urls = readme.lines("SQLAlchemy", "datafusion+adbc:")
+    assert len(urls) == 3
+    for url, _ in urls:
+        engine = sa.create_engine(readme.filled(url, market, guarded))
+        with engine.connect() as connection:
+            assert connection.execute(sa.text("SELECT count(*) FROM gold.ohlcv_1m")).scalar() == 12, url
+        assert "ohlcv_1m" in sa.inspect(engine).get_table_names(schema="gold")
+        engine.dispose()
 
 
 @pytest.fixture
