@@ -2,7 +2,9 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+use std::backtrace::Backtrace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow_flight::sql::{Any, Command};
@@ -12,24 +14,34 @@ use prost::Message;
 use ticklake_sql::Clock;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
-use crate::prepared::{check_uncompressed, decode_frames};
+use crate::prepared::{check_size, decode_frames};
 use crate::profile::Profile;
 use crate::session::{Session, changed};
 use crate::session_cookie::{self, Sent};
 use crate::session_messages::SetSessionOptionsRequest;
 use crate::ticket::{Claims, Kind, Signer};
-use crate::{parameters, placeholders};
+use crate::{parameters, placeholders, values};
 
 const KINDS: [Kind; 4] = [Kind::Ticket, Kind::Prepared, Kind::Bearer, Kind::Session];
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// Says where a promise broke, and nothing of the panics that the server takes for refusals. Before any input.
+/// What the last panic said, and where.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Remembers panics without a word: the server takes some of Arrow's for refusals. Before any input.
 pub fn watch() {
     std::panic::set_hook(Box::new(|panic| {
-        if panic.location().is_some_and(|at| at.file().contains("flight-server")) {
-            let _nobody_reads = std::io::Write::write_all(&mut std::io::stderr(), format!("{panic}\n").as_bytes());
-        }
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = format!("{panic}\n{}", Backtrace::capture());
     }));
+}
+
+/// Gives `bytes` to one of the doors below. A panic that nothing there catches has broken a promise: it is told, and ends the run.
+pub fn hold(door: fn(&[u8]), bytes: &[u8]) {
+    if catch_unwind(|| door(bytes)).is_err() {
+        let last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+        let _nobody_reads = std::io::Write::write_all(&mut std::io::stderr(), last.as_bytes());
+        std::process::abort();
+    }
 }
 
 fn signer() -> Signer {
@@ -56,7 +68,8 @@ pub fn ticket(bytes: &[u8]) {
     }
 }
 
-/// Bytes as a command, or as the claims of a handle: its statement, and the values that travel in it.
+/// Bytes as a command, or as the claims of a handle, and its statement. The values in it are the server's own, under its signature: Arrow's
+/// reader takes the lengths in them at their word, and may.
 pub fn handle(bytes: &[u8]) {
     if let Ok(any) = Any::decode(bytes) {
         let _unknown = Command::try_from(any);
@@ -67,12 +80,6 @@ pub fn handle(bytes: &[u8]) {
         let again = placeholders::number(&numbered.sql).unwrap();
         assert_eq!((again.sql, again.parameters), (numbered.sql, numbered.parameters));
     }
-    // Values in a handle have been encoded by the server: Arrow's reader panics over buffers that lie, and may.
-    let values = claims.parameters.unwrap_or_default();
-    let Ok(Ok(batches)) = catch_unwind(|| parameters::decode(&values)) else {
-        return;
-    };
-    values_of(&batches, claims.parameter_count as usize);
 }
 
 /// Bytes as a cookie, as the body of SetSessionOptions and as that of CancelFlightInfo.
@@ -110,7 +117,7 @@ pub fn parameters(bytes: &[u8]) {
             data_body: body.to_vec().into(),
             ..Default::default()
         };
-        if check_uncompressed(&frame).is_err() {
+        if check_size(&frame).is_err() {
             return;
         }
         frames.push(Ok(frame));
@@ -128,7 +135,7 @@ fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn values_of(batches: &[datafusion::arrow::array::RecordBatch], count: usize) {
-    let Ok(rows) = parameters::rows(batches, count) else {
+    let Ok(rows) = values::rows(batches, count) else {
         return;
     };
     let expected = [

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `server` accepts over `transport` and lets in by `identity`; `wire` and `service` dispatch to one file per RPC
 //! family (`handshake`, `statement`, `prepared`, `catalog`, `keys`, `info`, `xdbc`, `actions`, `cancel`, `session`); `engine` is the query path (`plan`, `snapshot`, `scan`, `stream`);
-//! `ticket`, `parameters`, `placeholders`, `profile` and `output` are what goes over the wire.
+//! `ticket`, `parameters`, `values`, `placeholders`, `profile` and `output` are what goes over the wire.
 
 mod error;
 mod options;
@@ -67,6 +67,7 @@ mod parameters;
 mod placeholders;
 mod profile;
 mod ticket;
+mod values;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;

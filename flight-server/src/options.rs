@@ -51,7 +51,8 @@ pub struct ServerOptions {
     pub redact_sql: bool,
     /// Bytes of a statement.
     pub max_statement_bytes: usize,
-    /// A client that takes nothing of its result for this long is cut off: it holds a slot that others wait for.
+    /// A client that takes nothing of its result for this long, or whose values take longer to come, is cut off: it holds a place that others
+    /// wait for.
     pub reader_timeout: Duration,
     /// Open connections of one listener; more wait in the system's queue.
     pub max_connections: usize,

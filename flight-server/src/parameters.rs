@@ -3,7 +3,7 @@
 //! Column names say nothing (ADBC sends `0`, `1`, ...; flightsql-dbapi a dense union each), order does.
 
 use bytes::Bytes;
-use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::ipc::reader::StreamReader;
@@ -14,14 +14,8 @@ use crate::error::{Error, Result};
 use crate::output;
 use crate::profile::Profile;
 
-/// Rows of values that one execution may bind.
-pub const MAX_ROWS: usize = 10_000;
-
 /// Bound values as they travel in handles and tickets, which must fit a message of the strictest drivers' size (16 MiB).
 const MAX_ENCODED_BYTES: usize = 8 << 20;
-
-/// One row of values for each run of the statement.
-pub type Rows = Vec<Vec<ScalarValue>>;
 
 /// The schema that CreatePreparedStatement announces: one field a parameter, text where the plan cannot tell. Decimals
 /// are announced as text too: JDBC takes a BigDecimal for a decimal column only if it has just that column's scale.
@@ -75,50 +69,6 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
         .map_err(bad)?
         .map(|batch| batch.map_err(bad))
         .collect()
-}
-
-/// The rows of `batches`, each with exactly `count` values.
-pub fn rows(batches: &[RecordBatch], count: usize) -> Result<Rows> {
-    let mut rows = Rows::new();
-    for batch in batches {
-        if batch.num_columns() != count {
-            let sent = batch.num_columns();
-            return Err(Error::Parameter(format!(
-                "the statement takes {count} values, {sent} were bound"
-            )));
-        }
-        if rows.len() + batch.num_rows() > MAX_ROWS {
-            return Err(Error::Parameter(format!(
-                "more than {MAX_ROWS} rows of values; bind fewer at once"
-            )));
-        }
-        for row in 0..batch.num_rows() {
-            let values = batch
-                .columns()
-                .iter()
-                .map(|column| value(column.as_ref(), row))
-                .collect::<Result<_>>()?;
-            rows.push(values);
-        }
-    }
-    Ok(rows)
-}
-
-fn value(column: &dyn Array, row: usize) -> Result<ScalarValue> {
-    let value = ScalarValue::try_from_array(column, row).map_err(|e| Error::Parameter(e.to_string()))?;
-    Ok(plain(value))
-}
-
-/// Unwraps the encodings that drivers put around a value.
-fn plain(value: ScalarValue) -> ScalarValue {
-    match value {
-        ScalarValue::Union(Some((_, inner)), _, _) => plain(*inner),
-        ScalarValue::Union(None, _, _) => ScalarValue::Null,
-        ScalarValue::Dictionary(_, inner) => plain(*inner),
-        ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => ScalarValue::Utf8(text),
-        ScalarValue::BinaryView(bytes) | ScalarValue::LargeBinary(bytes) => ScalarValue::Binary(bytes),
-        other => other,
-    }
 }
 
 /// `row` as the types that the plan expects. A number that would lose digits, or a time that would lose its hour, keeps its own type: the
@@ -197,8 +147,6 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::array::*;
-    use datafusion::arrow::buffer::ScalarBuffer;
-    use datafusion::arrow::datatypes::UnionFields;
 
     use super::*;
 
@@ -272,6 +220,15 @@ mod tests {
     }
 
     #[test]
+    fn values_travel_as_they_are() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([("0", column)]).unwrap();
+        let batches = std::slice::from_ref(&batch);
+        assert_eq!(decode(&encode(batches).unwrap()).unwrap(), batches);
+        assert!(decode(b"noise that is no stream").is_err());
+    }
+
+    #[test]
     fn values_are_bounded_in_bytes() {
         let column: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(9 << 20)]));
         let batch = RecordBatch::try_from_iter([("0", column)]).unwrap();
@@ -303,48 +260,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(refused.contains("value 1 (soon)"), "{refused}");
-    }
-
-    #[test]
-    fn unions_are_unwrapped_by_position() {
-        let fields = UnionFields::from_fields(vec![
-            Field::new("int", DataType::Int64, true),
-            Field::new("str", DataType::Utf8, true),
-        ]);
-        let children: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(vec![7])),
-            Arc::new(StringArray::from(vec!["x"])),
-        ];
-        let union = UnionArray::try_new(
-            fields,
-            ScalarBuffer::from(vec![1i8, 0]),
-            Some(ScalarBuffer::from(vec![0i32, 0])),
-            children,
-        )
-        .unwrap();
-        let batch = RecordBatch::try_from_iter([("arg", Arc::new(union) as ArrayRef)]).unwrap();
-        let rows = rows(&[batch], 1).unwrap();
-        assert_eq!(
-            rows,
-            vec![
-                vec![ScalarValue::Utf8(Some("x".into()))],
-                vec![ScalarValue::Int64(Some(7))]
-            ]
-        );
-    }
-
-    #[test]
-    fn the_count_is_checked() {
-        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-        let batch = RecordBatch::try_from_iter([("0", column)]).unwrap();
-        assert!(
-            rows(std::slice::from_ref(&batch), 2)
-                .unwrap_err()
-                .to_string()
-                .contains("takes 2 values, 1 were bound")
-        );
-        let copy = decode(&encode(&[batch]).unwrap()).unwrap();
-        assert_eq!(rows(&copy, 1).unwrap().len(), 1);
-        assert!(decode(b"noise that is no stream").is_err());
     }
 }

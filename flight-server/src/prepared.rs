@@ -15,17 +15,20 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::ipc::root_as_message;
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use futures::TryStreamExt;
+use prost::Message;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Request;
 
 use crate::caller::Caller;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, humanize};
 use crate::service::Service;
 use crate::ticket::{Claims, Kind};
-use crate::{parameters, statement};
+use crate::{parameters, statement, values};
 
 /// What one DoPut of values may hold in memory.
 const MAX_PARAMETER_BYTES: usize = 32 << 20;
+/// Calls whose values are received at once; more wait.
+pub const RECEIVED_AT_ONCE: usize = 8;
 
 pub async fn create(
     service: &Service,
@@ -70,17 +73,29 @@ pub async fn bind(
         .engine
         .signer
         .open(Kind::Prepared, &handle, &caller.identity.user)?;
-    let batches = receive(request.into_inner()).await?;
     let count = claims.parameter_count as usize;
-    if count == 0 && batches.iter().all(|b| b.num_columns() == 0) {
+    let limit = service.engine.options.reader_timeout;
+    let received = async {
+        let place = service.receiving.acquire().await;
+        (receive(request.into_inner()).await, place)
+    };
+    let Ok((frames, _place)) = tokio::time::timeout(limit, received).await else {
+        let limit = humanize(limit);
+        return Err(Error::Limit(format!(
+            "the values have not come within {limit}; bind them again"
+        )));
+    };
+    // Arrow panics over buffers that lie: a task of its own takes the blame.
+    let read = AbortOnDropHandle::new(tokio::spawn(read(frames?, count)));
+    let values = read
+        .await
+        .map_err(|_| Error::Parameter("the values do not decode".into()))??;
+    if values.is_none() {
         return Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(handle),
         });
     }
-    if parameters::rows(&batches, count)?.is_empty() {
-        return Err(Error::Parameter("no row of values was sent".into()));
-    }
-    claims.parameters = Some(parameters::encode(&batches)?);
+    claims.parameters = values;
     let bound = service
         .engine
         .signer
@@ -91,7 +106,19 @@ pub async fn bind(
     })
 }
 
-async fn receive(mut stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>> {
+/// Values as they travel; None where the statement takes none and none were sent.
+async fn read(frames: Vec<Result<FlightData, FlightError>>, count: usize) -> Result<Option<Bytes>> {
+    let batches = decode_frames(frames).await?;
+    if count == 0 && batches.iter().all(|b| b.num_columns() == 0) {
+        return Ok(None);
+    }
+    if values::rows(&batches, count)?.is_empty() {
+        return Err(Error::Parameter("no row of values was sent".into()));
+    }
+    parameters::encode(&batches).map(Some)
+}
+
+async fn receive(mut stream: PeekableFlightDataStream) -> Result<Vec<Result<FlightData, FlightError>>> {
     let mut frames = Vec::new();
     let mut bytes = 0;
     while let Some(frame) = stream
@@ -99,20 +126,17 @@ async fn receive(mut stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch
         .await
         .map_err(|e| Error::Parameter(e.message().to_owned()))?
     {
-        bytes += frame.data_header.len() + frame.data_body.len();
+        // Whatever it holds: one that holds nothing is kept too.
+        bytes += frame.encoded_len() + size_of::<FlightData>();
         if bytes > MAX_PARAMETER_BYTES {
             return Err(Error::Parameter(format!(
                 "more than {MAX_PARAMETER_BYTES} bytes of values; bind fewer at once"
             )));
         }
-        check_uncompressed(&frame)?;
+        check_size(&frame)?;
         frames.push(Ok(frame));
     }
-    // The decoder panics over buffers that lie: a task of its own takes the blame.
-    let decoded = AbortOnDropHandle::new(tokio::spawn(decode_frames(frames)));
-    decoded
-        .await
-        .map_err(|_| Error::Parameter("the values do not decode".into()))?
+    Ok(frames)
 }
 
 pub async fn decode_frames(frames: Vec<Result<FlightData, FlightError>>) -> Result<Vec<RecordBatch>> {
@@ -120,19 +144,35 @@ pub async fn decode_frames(frames: Vec<Result<FlightData, FlightError>>) -> Resu
     batches.try_collect().await.map_err(|e| Error::Parameter(e.to_string()))
 }
 
-/// A few compressed bytes may say that they are gigabytes.
-pub fn check_uncompressed(frame: &FlightData) -> Result<()> {
+/// Refuses frames that would be larger once they are decoded than they are now.
+pub fn check_size(frame: &FlightData) -> Result<()> {
     let message = root_as_message(&frame.data_header).ok();
-    let batch = message.and_then(|m| match m.header_as_dictionary_batch() {
-        Some(dictionary) => dictionary.data(),
-        None => m.header_as_record_batch(),
-    });
-    match batch.and_then(|batch| batch.compression()) {
-        Some(_) => Err(Error::Parameter(
-            "compressed values are not taken; send them plain".into(),
-        )),
-        None => Ok(()),
+    let dictionary = message.and_then(|m| m.header_as_dictionary_batch());
+    // It is copied whole with each part that comes.
+    if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
+        return Err(Error::Parameter(
+            "dictionaries that grow are not taken; send each one whole".into(),
+        ));
     }
+    let batch = match dictionary {
+        Some(dictionary) => dictionary.data(),
+        None => message.and_then(|m| m.header_as_record_batch()),
+    };
+    if batch.is_some_and(|batch| batch.compression().is_some()) {
+        return Err(Error::Parameter(
+            "compressed values are not taken; send them plain".into(),
+        ));
+    }
+    // Buffers that lie over one another: each of them may become a copy.
+    let buffers = batch.and_then(|batch| batch.buffers()).into_iter().flatten();
+    let said = buffers.fold(0_u64, |sum, buffer| sum.saturating_add(buffer.length().unsigned_abs()));
+    if said > frame.data_body.len() as u64 {
+        return Err(Error::Parameter(format!(
+            "buffers of {said} bytes in a message of {}",
+            frame.data_body.len()
+        )));
+    }
+    Ok(())
 }
 
 pub async fn describe(

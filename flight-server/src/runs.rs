@@ -22,6 +22,7 @@ use crate::bind;
 use crate::error::{Error, Result};
 use crate::parameters;
 use crate::planned::Planned;
+use crate::values;
 use crate::yielding::cancellable;
 
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Runs {
     pub fn new(planned: Arc<Planned>, values: Option<&[u8]>) -> Result<(Self, Schema)> {
         let rows = match (planned.parsed.parameters, values) {
             (0, _) => vec![Vec::new()],
-            (count, Some(values)) => parameters::rows(&parameters::decode(values)?, count)?,
+            (count, Some(values)) => values::rows(&parameters::decode(values)?, count)?,
             (count, None) => {
                 return Err(Error::Parameter(format!(
                     "the statement takes {count} values, none were bound"

@@ -20,6 +20,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use futures::Stream;
 use prost::Message;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::bindings::Bindings;
@@ -37,6 +38,8 @@ pub struct Service {
     pub engine: Arc<Engine>,
     pub gate: Arc<Gate>,
     pub bindings: Arc<Bindings>,
+    /// Places of those who send values.
+    pub receiving: Arc<Semaphore>,
     pub sql_info: Arc<SqlInfoData>,
     pub xdbc: Arc<XdbcTypeInfoData>,
 }
@@ -47,6 +50,7 @@ impl Service {
             engine,
             gate,
             bindings: Arc::default(),
+            receiving: Arc::new(Semaphore::new(prepared::RECEIVED_AT_ONCE)),
             sql_info: Arc::new(info::build()?),
             xdbc: Arc::new(xdbc::build()?),
         })

@@ -2,4 +2,4 @@
 
 use ticklake_flight_server::fuzzing;
 
-libfuzzer_sys::fuzz_target!(init: fuzzing::watch(), |bytes: &[u8]| fuzzing::handle(bytes));
+libfuzzer_sys::fuzz_target!(init: fuzzing::watch(), |bytes: &[u8]| fuzzing::hold(fuzzing::handle, bytes));

@@ -2,8 +2,9 @@
 //! caller's error, or with what it now says, and goes on. Each run has a seed of its own, which a failure names; TICKLAKE_TEST_SEED repeats it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{
     ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any, CommandPreparedStatementQuery,
@@ -12,8 +13,8 @@ use arrow_flight::sql::{
 use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
 use datafusion::arrow::array::*;
 use datafusion::arrow::ipc::CompressionType;
-use datafusion::arrow::ipc::writer::IpcWriteOptions;
-use futures::TryStreamExt;
+use datafusion::arrow::ipc::writer::{self as ipc, IpcWriteOptions};
+use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -197,6 +198,86 @@ async fn compressed_values_are_refused() {
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     assert!(refused.message().contains("compressed"), "{refused:?}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn values_that_grow_once_they_are_decoded_are_refused() {
+    let lake = TestLake::with_bars(3).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut raw = FlightServiceClient::new(server.channel().await);
+    let sql = "SELECT count(*) FROM gold.ohlcv_1m WHERE symbol = ?";
+    let handle = create(&mut raw, sql).await.prepared_statement_handle;
+    let valid = words(vec![(vec!["a".into()], 1)]).await;
+    let mut metadata = valid.clone();
+    metadata.extend((0..40).map(|_| FlightData {
+        app_metadata: vec![0; 1 << 20].into(),
+        ..Default::default()
+    }));
+    // What the buffers of a column say together is more than there is, as where they lie over one another.
+    let mut over_one_another = words(vec![(vec!["a".into()], 50)]).await;
+    let body = &mut over_one_another.last_mut().unwrap().data_body;
+    *body = body.slice(..8);
+    let repeated = words(vec![(vec!["x".repeat(1 << 20)], 100)]).await;
+    let growing = words(vec![(vec!["a".into()], 1), (vec!["a".into(), "b".into()], 2)]).await;
+    for (frames, told) in [
+        (metadata, "bind fewer"),
+        (over_one_another, "buffers of"),
+        (repeated, "bind fewer"),
+        (growing, "dictionaries that grow"),
+    ] {
+        let refused = put(&mut raw, &handle, frames).await.expect_err(told);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        assert!(refused.message().contains(told), "{told}: {refused:?}");
+    }
+    put(&mut raw, &handle, valid).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn values_that_do_not_come_are_waited_for_within_bounds() {
+    let lake = TestLake::with_bars(3).await;
+    let options = ServerOptions {
+        reader_timeout: Duration::from_secs(1),
+        ..Default::default()
+    };
+    let server = lake.serve(options).await;
+    let mut raw = FlightServiceClient::new(server.channel().await);
+    let sql = "SELECT count(*) FROM gold.ohlcv_1m WHERE symbol = ?";
+    let handle = create(&mut raw, sql).await.prepared_statement_handle;
+    let valid = words(vec![(vec!["a".into()], 1)]).await;
+    let mut schema = valid[0].clone();
+    schema.flight_descriptor = Some(FlightDescriptor::new_cmd(of_handle(handle.to_vec())));
+    // More than are received at once.
+    let calls = (0..12).map(|_| {
+        let (mut raw, schema) = (raw.clone(), schema.clone());
+        async move { raw.do_put(stream::iter([schema]).chain(stream::pending())).await }
+    });
+    let calls = futures::future::join_all(calls);
+    for answer in tokio::time::timeout(Duration::from_secs(20), calls)
+        .await
+        .expect("an end")
+    {
+        let refused = answer.map(drop).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        assert!(refused.message().contains("within 1 s"), "{refused:?}");
+    }
+    put(&mut raw, &handle, valid).await.unwrap();
+    server.stop().await;
+}
+
+/// A batch for each dictionary, of as many rows as it says; a dictionary that goes on where the last one ended is sent as what is new in it.
+async fn words(dictionaries: Vec<(Vec<String>, usize)>) -> Vec<FlightData> {
+    let batches = dictionaries.into_iter().map(|(words, rows)| {
+        let keys: Int8Array = (0..rows).map(|row| Some((row % words.len()) as i8)).collect();
+        let column = DictionaryArray::new(keys, Arc::new(StringArray::from(words)));
+        Ok(RecordBatch::try_from_iter([("0", Arc::new(column) as ArrayRef)]).unwrap())
+    });
+    let options = IpcWriteOptions::default().with_dictionary_handling(ipc::DictionaryHandling::Delta);
+    let encoder = FlightDataEncoderBuilder::new()
+        .with_options(options)
+        .with_dictionary_handling(DictionaryHandling::Resend);
+    let encoded = encoder.build(futures::stream::iter(batches));
+    encoded.try_collect().await.unwrap()
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub struct ServeSettings {
     pub max_bytes: Size,
     /// Bytes of a statement's text.
     pub max_statement: Size,
-    /// A client that takes nothing of its result for this long is cut off.
+    /// A client that takes nothing of its result for this long is cut off, and so is one whose bound values take longer to come.
     pub reader_timeout: Span,
     /// Open connections of each listener; more wait.
     pub max_connections: u32,
