@@ -1,8 +1,12 @@
 //! `gold.latest`: always what a query over the bars finds, at the ticket's version.
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Int64Type;
 use ticklake_flight_server::{Secret, ServerOptions};
+use ticklake_sql::TableName;
 use ticklake_sql::commit::{Commit, Committer, Txn, removal};
 use tonic::Code;
 
@@ -130,10 +134,73 @@ async fn each_bar_comes_with_the_trade_that_it_ends_with() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn trades_are_looked_for_no_earlier_than_their_bars() {
+    let lake = TestLake::with_bars(10).await;
+    for symbol in ["BTC-USDT", "ETH-USDT", "SOL-USDT"] {
+        lake.add_trades(symbol, 0..10).await;
+    }
+    // Polls never: it sees its own process's commits, and what it looks for.
+    let never = Duration::from_secs(3_600);
+    let options = ServerOptions {
+        poll_interval: never,
+        idle_poll_interval: never,
+        ..Default::default()
+    };
+    let server = lake.serve(options).await;
+    let mut client = server.client().await;
+    check_trades(&mut client, "BTC-USDT", "BTC-USDT-9").await;
+    let elsewhere = open(&lake.dir).table(&TableName::silver_trades()).await.unwrap();
+    add(&elsewhere, "BTC-USDT", 10..11).await;
+    lake.add_bars("BTC-USDT", 10..11).await;
+    check_trades(&mut client, "BTC-USDT", "BTC-USDT-10").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_bar_that_was_computed_again_is_shown_as_it_is_now() {
+    let lake = TestLake::with_bars(10).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    check(&mut client, 30, 3).await;
+    // The file of BTC's bars once more, in one commit: the same windows, other prices.
+    let table = lake.bars().await;
+    let before = ticklake_sql::log::read(&table, 1).await.unwrap().unwrap();
+    let again = rows_of(&table.spec().file_schema(), "BTC-USDT", 0..10);
+    let other = rows_of(&table.spec().file_schema(), "BTC-USDT", 50..60);
+    let higher = datafusion::arrow::compute::kernels::numeric::add(
+        again.column_by_name("revision").unwrap(),
+        &Int64Array::new_scalar(100),
+    );
+    let again = with_column(&again, "revision", higher.unwrap());
+    let again = with_column(&again, "close", other["close"].clone());
+    let partition = [("date".to_owned(), "2026-01-01".to_owned())].into();
+    let add = ticklake_sql::data_file::write(&table, partition, vec![again], Default::default());
+    let commit = Commit {
+        operation: "REFRESH".into(),
+        removes: before.adds.iter().map(|add| removal(add, now(), true)).collect(),
+        adds: vec![add.await.unwrap()],
+        txns: vec![Txn {
+            app_id: "ticklake/gold.ohlcv_1m/writer".into(),
+            version: 3,
+        }],
+        ..Default::default()
+    };
+    Committer::open(&table).await.unwrap().commit(commit).await.unwrap();
+    let seen = "SELECT count(*) FROM gold.ohlcv_1m WHERE revision >= 100";
+    eventually("the commit is seen", async || number(&mut client, seen).await == 10).await;
+    check(&mut client, 30, 3).await;
+    server.stop().await;
+}
+
 /// `rows` with `values` in the place of text column `name`.
 fn with_text(rows: &RecordBatch, name: &str, values: &[&str]) -> RecordBatch {
+    with_column(rows, name, Arc::new(StringArray::from(values.to_vec())))
+}
+
+fn with_column(rows: &RecordBatch, name: &str, values: ArrayRef) -> RecordBatch {
     let mut columns = rows.columns().to_vec();
-    columns[rows.schema().index_of(name).unwrap()] = std::sync::Arc::new(StringArray::from(values.to_vec()));
+    columns[rows.schema().index_of(name).unwrap()] = values;
     RecordBatch::try_new(rows.schema(), columns).unwrap()
 }
 
