@@ -72,18 +72,30 @@ pub fn position(placeholder: &str) -> Result<usize> {
         })
 }
 
-/// `marks` are the tokenizer's 1-based (line, column) places, columns counted in characters.
+/// `marks` are the tokenizer's 1-based (line, column) places, columns counted in characters. What stands right before or behind a mark is set apart:
+/// `LIMIT?` would else become a name.
 fn replace(sql: &str, marks: &[Location]) -> String {
-    let mut out = String::with_capacity(sql.len() + marks.len() * 2);
+    let mut out = String::with_capacity(sql.len() + marks.len() * 4);
     let mut marks = marks.iter().enumerate().peekable();
     let (mut line, mut column) = (1, 1);
+    let mut is_behind_mark = false;
     for c in sql.chars() {
         match marks.peek() {
             Some((n, mark)) if (mark.line, mark.column) == (line, column) => {
+                if is_behind_mark || out.chars().next_back().is_some_and(may_be_of_a_name) {
+                    out.push(' ');
+                }
                 out.push_str(&format!("${}", n + 1));
                 marks.next();
+                is_behind_mark = true;
             }
-            _ => out.push(c),
+            _ => {
+                if is_behind_mark && may_be_of_a_name(c) {
+                    out.push(' ');
+                }
+                out.push(c);
+                is_behind_mark = false;
+            }
         }
         if c == '\n' {
             (line, column) = (line + 1, 1);
@@ -92,6 +104,11 @@ fn replace(sql: &str, marks: &[Location]) -> String {
         }
     }
     out
+}
+
+/// Wider than any dialect's names: a space too many changes nothing.
+fn may_be_of_a_name(c: char) -> bool {
+    c.is_alphanumeric() || !c.is_ascii() || matches!(c, '_' | '$' | '@' | '#')
 }
 
 #[cfg(test)]
@@ -117,6 +134,7 @@ mod tests {
             "SELECT a FROM t WHERE b=$1 AND c IN ($2, $3)",
             3,
         );
+        check("SELECT a FROM t LIMIT?OFFSET?", "SELECT a FROM t LIMIT $1 OFFSET $2", 2);
         check("SELECT ?,\n  ?\r\n, ?", "SELECT $1,\n  $2\r\n, $3", 3);
     }
 
