@@ -64,6 +64,20 @@ fn a_backup_is_a_lake_and_a_table_goes_back() {
         (Some(0), &(TRADES + 1).into()),
         "{report:#}"
     );
+
+    // Bars are closed by what their refresh knew, not by what came later.
+    let args = [
+        "restore",
+        "--tables",
+        "gold.ohlcv_1m",
+        "--version",
+        "1",
+        "--lake",
+        &text(&lake),
+    ];
+    assert!(stdout(folder, &args).contains("holds what version 1 held"));
+    let (code, report) = made.verify(&lake, "full");
+    assert_eq!(code, Some(0), "{report:#}");
 }
 
 #[test]
