@@ -2,7 +2,7 @@
 //! `ticklake backfill` does it; then peers made to write the same two outputs. One JSON line a figure.
 //!
 //! `cargo bench --workspace --bench backfill`; TICKLAKE_BENCH_ROWS (20,000,000), TICKLAKE_BENCH_RUNS (3), TICKLAKE_BENCH_DIR (the zip is kept
-//! between runs), TICKLAKE_BENCH_PYTHON (one with `benches/peers/requirements.txt`). Data files and commits are synced to disk.
+//! between runs), TICKLAKE_BENCH_PYTHON (one with `benches/peers/requirements.txt`). Data files and commits are synced to disk; each run is a process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::path::Path;
@@ -15,7 +15,7 @@ use ticklake_engine::silver::{Silver, SilverOptions};
 use ticklake_sql::{Durability, Lake};
 use tokio_util::sync::CancellationToken;
 
-use figures::{peak_rss_mb, quantile, rounded, setting};
+use figures::{peak_rss_mb, rounded, setting};
 
 mod archive;
 mod figures;
@@ -25,48 +25,75 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const THREADS: usize = 2;
 
+/// Names the case that this process is to run.
+const CASE: &str = "TICKLAKE_BENCH_CASE";
+
 fn main() {
     let rows: u64 = setting("TICKLAKE_BENCH_ROWS", 20_000_000);
     let runs: usize = setting("TICKLAKE_BENCH_RUNS", 3);
     let dir = figures::folder().join(format!("backfill-{rows}"));
     std::fs::create_dir_all(&dir).unwrap();
     let zip = archive::made(&dir, rows);
+    if let Ok(case) = std::env::var(CASE) {
+        return one(&case, &dir.join("lake"), &zip, rows);
+    }
+    for case in ["bronze alone", "silver from bronze", "both, as the command does"] {
+        let mut lines: Vec<[f64; 2]> = (0..runs).map(|_| child(case)).collect();
+        lines.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        let median = lines[lines.len() / 2][0];
+        let peak = lines.iter().map(|[_, peak]| *peak).fold(0.0, f64::max);
+        figures::print(serde_json::json!({
+            "bench": "backfill", "figure": case, "engine": "ticklake", "rows": rows, "threads": THREADS, "runs": runs,
+            "median_s": rounded(median), "rows_per_s": (rows as f64 / median).round(), "peak_mb": peak,
+        }));
+    }
+    std::fs::remove_dir_all(dir.join("lake")).unwrap();
+    peers(&zip, &dir.join("peer"), runs);
+}
+
+/// Seconds and peak memory of one run in a process of its own, as the command is: what an allocator keeps of one load is not in the next.
+fn child(case: &str) -> [f64; 2] {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .env(CASE, case)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Silver from bronze goes on from the lake that the bronze of the case before has left.
+fn one(case: &str, lake: &Path, zip: &Path, rows: u64) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
         .build()
         .unwrap();
-    let (mut bronze_s, mut silver_s, mut together_s) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut apart_mb, mut together_mb) = (0f64, 0f64);
-    for _ in 0..runs {
-        figures::reset_peak();
-        let [bronze, silver] = runtime.block_on(apart(&dir.join("apart"), &zip, rows));
-        bronze_s.push(bronze);
-        silver_s.push(silver);
-        apart_mb = apart_mb.max(peak_rss_mb(std::process::id()).unwrap());
-        figures::reset_peak();
-        together_s.push(runtime.block_on(together(&dir.join("together"), &zip, rows)));
-        together_mb = together_mb.max(peak_rss_mb(std::process::id()).unwrap());
-    }
-    figure("bronze alone", rows, &mut bronze_s, apart_mb);
-    figure("silver from bronze", rows, &mut silver_s, apart_mb);
-    figure("both, as the command does", rows, &mut together_s, together_mb);
-    for lake in ["apart", "together"] {
-        std::fs::remove_dir_all(dir.join(lake)).unwrap();
-    }
-    peers(&zip, &dir.join("peer"), runs);
+    let seconds = runtime.block_on(async {
+        match case {
+            "bronze alone" => bronze(lake, zip).await,
+            "silver from bronze" => silver(lake, rows).await,
+            _ => together(lake, zip, rows).await,
+        }
+    });
+    println!("{}", serde_json::json!([seconds, peak_rss_mb(std::process::id())]));
 }
 
-/// Seconds of bronze, then of silver from it.
-async fn apart(dir: &Path, zip: &Path, rows: u64) -> [f64; 2] {
+async fn bronze(dir: &Path, zip: &Path) -> f64 {
     let started = Instant::now();
-    let lake = empty(dir);
-    load(&lake, zip).await;
-    let bronze = started.elapsed().as_secs_f64();
-    let refresh = Instant::now();
+    load(&empty(dir), zip).await;
+    started.elapsed().as_secs_f64()
+}
+
+/// From nothing, whatever an earlier run has made of it.
+async fn silver(dir: &Path, rows: u64) -> f64 {
+    for table in ["trades", "quarantine"] {
+        let _none = std::fs::remove_dir_all(dir.join("silver").join(table));
+    }
+    let lake = figures::lake(dir, Durability::Sync);
+    let started = Instant::now();
     let mut silver = Silver::open(lake, SilverOptions::default()).await.unwrap();
     assert_eq!(silver.refresh().await.unwrap().rows_out, rows);
-    [bronze, refresh.elapsed().as_secs_f64()]
+    started.elapsed().as_secs_f64()
 }
 
 /// The peers' outputs from the same zip, where TICKLAKE_BENCH_PYTHON names a Python with `benches/peers/requirements.txt`.
@@ -124,12 +151,4 @@ async fn load(lake: &Lake, zip: &Path) {
 fn empty(dir: &Path) -> Lake {
     let _ = std::fs::remove_dir_all(dir);
     figures::lake(dir, Durability::Sync)
-}
-
-fn figure(name: &str, rows: u64, seconds: &mut [f64], peak_mb: f64) {
-    let median = quantile(seconds, 0.5).unwrap();
-    figures::print(serde_json::json!({
-        "bench": "backfill", "figure": name, "engine": "ticklake", "rows": rows, "threads": THREADS, "runs": seconds.len(),
-        "median_s": rounded(median), "rows_per_s": (rows as f64 / median).round(), "peak_mb": peak_mb,
-    }));
 }
