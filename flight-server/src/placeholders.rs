@@ -25,21 +25,7 @@ pub fn number(sql: &str) -> Result<Statement> {
             parameters: 0,
         });
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|error| Error::Syntax(error.to_string()))?;
-    let mut marks = Vec::new();
-    let mut numbered = 0;
-    for token in &tokens {
-        let Token::Placeholder(text) = &token.token else {
-            continue;
-        };
-        if text == "?" {
-            marks.push(token.span.start);
-        } else {
-            numbered = numbered.max(position(text)?);
-        }
-    }
+    let (marks, numbered) = placeholders(sql)?;
     if !marks.is_empty() && numbered > 0 {
         return Err(Error::Syntax(
             "use ? or $1, $2, ... for parameters, not both in one statement".into(),
@@ -51,12 +37,37 @@ pub fn number(sql: &str) -> Result<Statement> {
             "{parameters} parameters are more than the {MAX_PARAMETERS} a statement may have"
         )));
     }
-    let sql = if marks.is_empty() {
-        sql.to_owned()
-    } else {
-        replace(sql, &marks)
-    };
-    Ok(Statement { sql, parameters })
+    if marks.is_empty() {
+        let sql = sql.to_owned();
+        return Ok(Statement { sql, parameters });
+    }
+    let sql = replace(sql, &marks);
+    // The tokenizer reads the inside of a hint by places of its own.
+    match placeholders(&sql) {
+        Ok((left, numbered)) if left.is_empty() && numbered == parameters => Ok(Statement { sql, parameters }),
+        _ => Err(Error::Syntax(
+            "a ? stands where it cannot be counted; keep parameters out of /*! */ comments".into(),
+        )),
+    }
+}
+
+/// Where each `?` stands, and the greatest `$n`, 0 without one.
+fn placeholders(sql: &str) -> Result<(Vec<Location>, usize)> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| Error::Syntax(error.to_string()))?;
+    let (mut marks, mut numbered) = (Vec::new(), 0);
+    for token in &tokens {
+        let Token::Placeholder(text) = &token.token else {
+            continue;
+        };
+        if text == "?" {
+            marks.push(token.span.start);
+        } else {
+            numbered = numbered.max(position(text)?);
+        }
+    }
+    Ok((marks, numbered))
 }
 
 /// 1-based position of `$n`.
@@ -123,6 +134,11 @@ mod tests {
                 parameters
             }
         );
+    }
+
+    #[test]
+    fn a_mark_in_a_hint_is_refused() {
+        assert!(number("SELECT a /*!? */ ? */0").is_err());
     }
 
     #[test]
