@@ -45,13 +45,15 @@ async fn bench(rows: i64, runs: i64) {
         let count = COMMIT_ROWS.min(rows - from);
         land(&bronze, &mut committer, START_US, from, count).await;
     }
+    figures::reset_peak();
     let started = Instant::now();
     let report = silver.refresh().await.unwrap();
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "{{\"figure\":\"silver_backlog\",\"rows\":{rows},\"seconds\":{seconds:.2},\"rows_per_s\":{:.0},\"commits\":{}}}",
+        "{{\"figure\":\"silver_backlog\",\"rows\":{rows},\"seconds\":{seconds:.2},\"rows_per_s\":{:.0},\"commits\":{},\"peak_mb\":{}}}",
         report.rows_in as f64 / seconds,
-        report.commits
+        report.commits,
+        figures::peak_rss_mb(std::process::id()).unwrap_or_default()
     );
     let full = new_trades(&bronze, &mut committer, &mut silver, START_US, rows, runs).await;
     println!(
