@@ -20,6 +20,7 @@ pub mod silver;
 pub mod status;
 mod system;
 pub mod verify;
+mod watermarks;
 
 pub use error::{Error, Result};
 pub use report::RefreshReport;

@@ -4,20 +4,19 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, json};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
 use ticklake_sql::{ErrorKind, Lake, Table, TableName, app_ids, log};
 
 use super::restorable::restorable;
 use crate::error::Step;
 use crate::verify::Snapshot;
+use crate::watermarks;
 use crate::{Error, Result};
 
 /// A position in an input that is read from its first version.
 const NOTHING_READ: i64 = -1;
-/// In the info of silver's and gold's refreshes: the greatest trade time of each venue.
-const WATERMARKS: &str = "watermarks";
-/// Entries read backwards in search of them, as gold does.
+/// Entries read backwards in search of watermarks, as gold does.
 const WATERMARK_ENTRIES: u64 = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +89,9 @@ pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBac
     });
     let (files_added, files_removed) = (adds.len() as u64, removes.len() as u64);
     let mut info = Map::from_iter([("restoredVersion".to_owned(), to.into())]);
-    info.extend(
-        watermarks(&table, to)
-            .await?
-            .map(|marks| (WATERMARKS.to_owned(), marks)),
-    );
+    // Else its bars would be held to be closed by what came later.
+    let marks = watermarks::at(&table, to, WATERMARK_ENTRIES).await?;
+    info.extend(marks.map(|marks| (watermarks::KEY.to_owned(), json!(marks))));
     let commit = Commit {
         operation: "RESTORE".into(),
         info,
@@ -119,23 +116,6 @@ pub async fn rollback(lake: &Lake, name: &TableName, to: To) -> Result<RolledBac
             attempts: 1,
         }),
     }
-}
-
-/// What the refresh that `version` comes from went by: else its bars would be held to be closed by what came later.
-async fn watermarks(table: &Table, version: u64) -> Result<Option<Value>> {
-    for version in (version.saturating_sub(WATERMARK_ENTRIES)..=version).rev() {
-        match log::read(table, version).await {
-            Ok(Some(entry)) => {
-                if let Some(watermarks) = entry.info_value(WATERMARKS) {
-                    return Ok(Some(watermarks.clone()));
-                }
-            }
-            Ok(None) => break,
-            Err(error) if error.kind() == ErrorKind::Data => break,
-            Err(error) => return Err(Error::sql("read the log of a table", error)),
-        }
-    }
-    Ok(None)
 }
 
 async fn refused(table: &Table, now: &Snapshot, to: u64, why: &str) -> Result<Error> {

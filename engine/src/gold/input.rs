@@ -1,6 +1,6 @@
 //! Silver as gold reads it: its active files, and what changed in them since the last version that gold has seen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveTime};
@@ -12,15 +12,11 @@ use super::files::Files;
 use crate::error::Step;
 use crate::maintenance::{low_water, retention};
 use crate::scan::DataFile;
+use crate::watermarks::{self, Watermarks};
 use crate::{Error, Result};
 
-/// Key of silver's commitInfo: venue -> greatest ts, microseconds.
-const WATERMARKS: &str = "watermarks";
 /// Entries read backwards in search of the watermarks before they are computed from the rows.
 const WATERMARK_ENTRIES: u64 = 200;
-
-/// Venue -> greatest ts in microseconds.
-pub type Watermarks = BTreeMap<String, i64>;
 
 /// Data-changing files of one version of silver.
 #[derive(Debug)]
@@ -75,7 +71,7 @@ impl Input {
         if let Some(position) = position {
             input.catch_up(position).await?;
         }
-        input.watermarks = input.search_watermarks().await?;
+        input.watermarks = watermarks::at(&input.table, input.version, WATERMARK_ENTRIES).await?;
         Ok(input)
     }
 
@@ -134,7 +130,7 @@ impl Input {
         if let Some(txn) = entry.txns.iter().find(|txn| txn.app_id == mark) {
             self.low_water = low_water::date(txn.version);
         }
-        if let Some(watermarks) = watermarks(&entry) {
+        if let Some(watermarks) = watermarks::of(&entry) {
             self.watermarks = Some(watermarks);
         }
         self.note(&entry, removed);
@@ -165,22 +161,6 @@ impl Input {
             ..Default::default()
         };
         Arc::new(DataFile::new(add, self.table.spec()))
-    }
-
-    async fn search_watermarks(&self) -> Result<Option<Watermarks>> {
-        for version in (self.version.saturating_sub(WATERMARK_ENTRIES)..=self.version).rev() {
-            match log::read(&self.table, version).await {
-                Ok(Some(entry)) => {
-                    if let Some(watermarks) = watermarks(&entry) {
-                        return Ok(Some(watermarks));
-                    }
-                }
-                Ok(None) => break,
-                Err(error) if error.kind() == ErrorKind::Data => break,
-                Err(source) => return Err(Error::sql("read the log of silver", source)),
-            }
-        }
-        Ok(None)
     }
 
     pub fn table(&self) -> &Table {
@@ -236,9 +216,4 @@ fn removes(entry: &LogEntry) -> impl Iterator<Item = &Remove> {
         .removes
         .iter()
         .filter(move |remove| remove.data_change && !is_retention)
-}
-
-/// The watermarks that a commit recorded.
-pub fn watermarks(entry: &LogEntry) -> Option<Watermarks> {
-    serde_json::from_value(entry.info_value(WATERMARKS)?.clone()).ok()
 }

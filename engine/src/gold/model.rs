@@ -19,7 +19,6 @@ use super::bar::{Computed, Key, Series};
 use super::calendar::Calendar;
 use super::columns::{computed, stored};
 use super::files::Files;
-use super::input::Watermarks;
 use super::interval::{Interval, SECOND_US};
 use super::named::{NAME_COLUMNS, Named};
 use super::prices::{self, Prices};
@@ -28,6 +27,7 @@ use super::{GoldOptions, bar};
 use crate::error::Step;
 use crate::scan::file::AMENDMENTS;
 use crate::scan::{DataFile, OrderedScan, session};
+use crate::watermarks::Watermarks;
 use crate::{Error, Result};
 
 /// Runs queries over the files of a table; knows which kind of trade each venue's bars are made of.

@@ -8,9 +8,9 @@ use ticklake_sql::commit::{Commit, Committer, Outcome, Txn};
 use ticklake_sql::log::LogEntry;
 use ticklake_sql::{ErrorKind, Table, TableName, app_ids, log};
 
-use super::input::{Watermarks, watermarks};
 use super::write::Written;
 use crate::error::Step;
+use crate::watermarks::{self, Watermarks};
 use crate::{Error, Result};
 
 /// Tries of a commit whose outcome stays unknown, about 6 s in all; the schedule tries the whole refresh again later.
@@ -73,19 +73,7 @@ impl Output {
 
     /// The watermarks that the newest refresh went by; `None` where the log does not tell.
     pub async fn watermarks(&self) -> Result<Option<Watermarks>> {
-        for version in (self.version().saturating_sub(RECORD_ENTRIES)..=self.version()).rev() {
-            match log::read(&self.table, version).await {
-                Ok(Some(entry)) => {
-                    if let Some(watermarks) = watermarks(&entry) {
-                        return Ok(Some(watermarks));
-                    }
-                }
-                Ok(None) => break,
-                Err(error) if error.kind() == ErrorKind::Data => break,
-                Err(source) => return Err(Error::sql("read the log of gold", source)),
-            }
-        }
-        Ok(None)
+        watermarks::at(&self.table, self.version(), RECORD_ENTRIES).await
     }
 
     /// Commits on top of `planned_at`, moving the position to silver's version `to`. A lost answer is cleared up here.

@@ -14,7 +14,7 @@ use super::bar::{Computed, Key};
 use super::calendar::Calendar;
 use super::files::Files;
 use super::hours::Hours;
-use super::input::{Input, Watermarks};
+use super::input::Input;
 use super::interval::Interval;
 use super::model::Model;
 use super::output::{Landed, Output};
@@ -26,6 +26,7 @@ use super::write::Written;
 use crate::error::Step;
 use crate::rebuild::RebuildRange;
 use crate::rebuild::side::REBUILD;
+use crate::watermarks::{self, Watermarks};
 use crate::{Error, RefreshReport, Result};
 
 /// Hours of bars in memory at most, about, while a refresh goes over many.
@@ -161,7 +162,7 @@ impl Gold {
                 Ok(Some(entry)) => {
                     self.hours.apply(&entry.adds, &entry.removes);
                     self.held_version = entry.version;
-                    if let Some(watermarks) = super::input::watermarks(&entry) {
+                    if let Some(watermarks) = watermarks::of(&entry) {
                         self.watermarks = Some(watermarks);
                     }
                 }
@@ -440,7 +441,7 @@ impl Gold {
         let mut info = Map::new();
         info.insert("inputAfter".into(), json!(self.output.position()));
         info.insert("inputTo".into(), json!(to));
-        info.insert("watermarks".into(), json!(watermarks));
+        info.insert(watermarks::KEY.into(), json!(watermarks));
         info.insert("rowsRead".into(), json!(recomputed.computed));
         info.insert("barsChanged".into(), json!(recomputed.bars.changed));
         if !withheld.is_empty() {

@@ -6,11 +6,11 @@ use super::GoldOptions;
 use super::bar::{Bar, Computed, Content, Key, Series, Values, is_complete, is_whole};
 use super::calendar::Calendar;
 use super::hours::{Hours, Original};
-use super::input::Watermarks;
 use super::model::Model;
 use super::neighbours::Neighbour;
 use super::windows::Range;
 use crate::Result;
+use crate::watermarks::Watermarks;
 
 /// What decides over a bar beside its trades.
 pub struct Rules<'a> {

@@ -10,7 +10,7 @@ use deltalake::kernel::{Add, Remove};
 use serde_json::{Map, json};
 use ticklake_sql::commit::{Commit, Committer, Outcome, Txn, removal};
 use ticklake_sql::data_file::{self, FileOptions};
-use ticklake_sql::{ErrorKind, Lake, Table, TableName, app_ids, log};
+use ticklake_sql::{ErrorKind, Lake, Table, TableName, app_ids};
 
 use super::bar::{Bar, Key};
 use super::calendar::Calendar;
@@ -18,6 +18,7 @@ use super::columns::encode_superseded;
 use super::hours::Original;
 use super::interval::date_text;
 use crate::error::Step;
+use crate::maintenance::entries::entry;
 use crate::{Error, Result};
 
 /// Other intervals and jobs write to the same table: lost races before a refresh gives up.
@@ -167,7 +168,9 @@ impl Revisions {
         let mut gone: Vec<String> = Vec::new();
         let newest = self.committer.version();
         for version in (newest.saturating_sub(RECORD_ENTRIES)..=newest).rev() {
-            let Some(entry) = self.entry(version).await? else { break };
+            let Some(entry) = entry(&self.table, version).await? else {
+                break;
+            };
             let is_ours = |txn: &Txn| txn.app_id == self.turn_app && Some(txn.version) == turn;
             if entry.txns.iter().any(is_ours) {
                 let active = entry.adds.iter().filter(|add| !gone.contains(&add.path));
@@ -182,7 +185,9 @@ impl Revisions {
     async fn holds(&self, adds: &[Add]) -> Result<bool> {
         let newest = self.committer.version();
         for version in (newest.saturating_sub(ATTEMPTS as u64)..=newest).rev() {
-            let Some(entry) = self.entry(version).await? else { break };
+            let Some(entry) = entry(&self.table, version).await? else {
+                break;
+            };
             if adds
                 .iter()
                 .all(|add| entry.adds.iter().any(|other| other.path == add.path))
@@ -192,13 +197,6 @@ impl Revisions {
             }
         }
         Ok(false)
-    }
-
-    async fn entry(&self, version: u64) -> Result<Option<log::LogEntry>> {
-        match log::read(&self.table, version).await {
-            Err(error) if error.kind() == ErrorKind::Data => Ok(None),
-            other => other.step("read the log of a table"),
-        }
     }
 
     /// One file a date.

@@ -16,6 +16,7 @@ use super::read::{self, FileRef, off_runtime};
 use super::rules::Rule;
 use crate::error::Step;
 use crate::maintenance::low_water;
+use crate::watermarks;
 use crate::{Error, Result};
 
 /// Tries of a commit whose outcome stays unknown, about 6 s in all; the schedule tries the whole refresh again later.
@@ -261,7 +262,7 @@ impl Output {
         for _ in 0..REBASES {
             let writer = self.committer.positions().get(&self.writer_app).copied().unwrap_or(0) + 1;
             let mut info = info.clone();
-            info.insert("watermarks".into(), serde_json::json!(self.held.watermarks()));
+            info.insert(watermarks::KEY.into(), serde_json::json!(self.held.watermarks()));
             let commit = Commit {
                 operation: operation.into(),
                 info,

@@ -19,6 +19,7 @@ use super::ranges::Ranges;
 use super::read::{self, off_runtime};
 use super::write::{self, Piece};
 use crate::error::Step;
+use crate::watermarks;
 use crate::{Error, RefreshReport, Result};
 
 /// Keys of commitInfo, and names of the running totals.
@@ -300,7 +301,7 @@ impl Silver {
         dropped: Dropped,
     ) -> Result<Landed> {
         let watermarks = self.silver.held().watermarks_after(&written.removed, &written.ranges);
-        info.insert("watermarks".into(), json!(watermarks));
+        info.insert(watermarks::KEY.into(), json!(watermarks));
         info.insert(REPEATS.into(), json!(dropped.repeats));
         info.insert(SUPERSEDED.into(), json!(dropped.superseded));
         let totals = self.totals(dropped);
