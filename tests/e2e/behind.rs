@@ -7,7 +7,6 @@ use ticklake_sql::TableName;
 
 use crate::lake::LakeFolder;
 use crate::made::{Made, Place, TRADES, trade};
-use crate::process::Running;
 use crate::tampered::LakeCopy;
 use crate::verify::{named, without};
 
@@ -15,9 +14,7 @@ const MODES: [&str; 2] = ["full", "cheap"];
 
 /// Merges what there is to merge, in bronze and in silver at least.
 fn optimize(made: &Made) {
-    let mut optimize = made.place.command(made.folder.path(), &["optimize"]);
-    let optimized = Running::start(optimize.env("TICKLAKE_OPTIMIZE__MIN_AGE", "1ms")).output();
-    let told = String::from_utf8(optimized.stdout).unwrap();
+    let told = made.optimize();
     for table in ["bronze.trades: ", "silver.trades: "] {
         assert!(told.contains(table), "{told}");
     }

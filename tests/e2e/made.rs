@@ -174,6 +174,14 @@ impl Made {
         producer.flush(Duration::from_secs(20)).unwrap();
     }
 
+    /// Merges files of any age; what the command said.
+    pub fn optimize(&self) -> String {
+        let mut optimize = self.place.command(self.folder.path(), &["optimize"]);
+        let optimized = Running::start(optimize.env("TICKLAKE_OPTIMIZE__MIN_AGE", "1ms")).output();
+        assert!(optimized.status.success());
+        String::from_utf8(optimized.stdout).unwrap()
+    }
+
     pub fn round(&self) {
         self.ingest();
         self.place.stdout(self.folder.path(), &["refresh"]);

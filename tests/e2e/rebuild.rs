@@ -53,13 +53,7 @@ fn a_result_is_looked_at_over_sql_and_swapped_in_later() {
     assert_eq!(wrong.status.code(), Some(2), "{told}");
     assert!(told.contains(&format!("there is {id}")), "{told}");
     // Files are merged meanwhile, and trades of another day come: neither is in the way.
-    let mut optimize = place.command(folder, &["optimize"]);
-    assert!(
-        Running::start(optimize.env("TICKLAKE_OPTIMIZE__MIN_AGE", "1ms"))
-            .output()
-            .status
-            .success()
-    );
+    made.optimize();
     made.send(&[trade_at(TRADES + 20, "6", 100_000)]);
     made.round();
     let swapped = swap(&id);

@@ -144,6 +144,14 @@ async fn a_reader_that_is_behind_reads_what_came_before_and_after() {
     }
 }
 
+/// Again and again while the table is partitioned otherwise.
+async fn through_rewrites(refresh: impl AsyncFn() -> crate::Result<()>) {
+    while let Err(error) = refresh().await {
+        let told = ticklake_sql::error::chain(&error);
+        assert!(told.contains("is partitioned by"), "{error:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_stream_in_while_a_table_is_rewritten_are_all_there_once() {
     const COMMITS: i64 = 80;
@@ -174,7 +182,6 @@ async fn rows_that_stream_in_while_a_table_is_rewritten_are_all_there_once() {
             commits
         })
     });
-    let is_repartitioned = |error: &crate::Error| ticklake_sql::error::chain(error).contains("is partitioned by");
     for commit in 0..COMMITS {
         let mut trades: Vec<Row> = (commit * 6..(commit + 1) * 6).map(trade).collect();
         if commit % 10 == 9 {
@@ -193,26 +200,22 @@ async fn rows_that_stream_in_while_a_table_is_rewritten_are_all_there_once() {
             attempts: 1000,
             ..GoldOptions::default()
         };
-        let silver = async || {
+        through_rewrites(async || {
             Silver::open(lake.lake.clone(), patient.clone())
                 .await?
                 .refresh()
                 .await
                 .map(drop)
-        };
-        while let Err(error) = silver().await {
-            assert!(is_repartitioned(&error), "{error:?}");
-        }
-        let gold = async || {
+        })
+        .await;
+        through_rewrites(async || {
             Gold::open(lake.lake.clone(), patient_gold.clone())
                 .await?
                 .refresh()
                 .await
                 .map(drop)
-        };
-        while let Err(error) = gold().await {
-            assert!(is_repartitioned(&error), "{error:?}");
-        }
+        })
+        .await;
     }
     ended.store(true, Ordering::SeqCst);
     for rewriter in rewriters {
