@@ -51,14 +51,9 @@ fn main() {
     peers(&zip, &dir.join("peer"), runs);
 }
 
-/// Seconds and peak memory of one run in a process of its own, as the command is: what an allocator keeps of one load is not in the next.
+/// Seconds and peak memory of one run, in a process of its own as the command is: what an allocator keeps of one load is not in the next.
 fn child(case: &str) -> [f64; 2] {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .env(CASE, case)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_value(figures::in_a_process([(CASE, case)])).unwrap()
 }
 
 /// Silver from bronze goes on from the lake that the bronze of the case before has left.

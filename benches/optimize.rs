@@ -11,7 +11,6 @@ mod market;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -72,13 +71,7 @@ fn main() {
 fn child(case: &str, origin: &Path, run: &Path) -> serde_json::Value {
     let _ = std::fs::remove_dir_all(run);
     figures::link(origin, run);
-    let output = Command::new(std::env::current_exe().unwrap())
-        .env(CASE, case)
-        .env(LAKE, run)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    figures::in_a_process([(CASE, case.as_ref()), (LAKE, run.as_os_str())])
 }
 
 async fn one(case: &str, dir: &Path) {

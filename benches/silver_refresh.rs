@@ -49,17 +49,15 @@ async fn bench(rows: i64, runs: i64) {
     let started = Instant::now();
     let report = silver.refresh().await.unwrap();
     let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{{\"figure\":\"silver_backlog\",\"rows\":{rows},\"seconds\":{seconds:.2},\"rows_per_s\":{:.0},\"commits\":{},\"peak_mb\":{}}}",
-        report.rows_in as f64 / seconds,
-        report.commits,
-        figures::peak_rss_mb(std::process::id()).unwrap_or_default()
-    );
+    figures::print(serde_json::json!({
+        "figure": "silver_backlog", "rows": rows, "seconds": figures::rounded(seconds), "rows_per_s": (report.rows_in as f64 / seconds).round(),
+        "commits": report.commits, "peak_mb": figures::peak_rss_mb(std::process::id()),
+    }));
     let full = new_trades(&bronze, &mut committer, &mut silver, START_US, rows, runs).await;
-    println!(
-        "{{\"figure\":\"silver_refresh\",\"new_rows\":{NEW_ROWS},\"date_rows\":{rows},\"empty_date_ms\":{empty:.2},\"full_date_ms\":{full:.2},\"ratio\":{:.2}}}",
-        full / empty
-    );
+    figures::print(serde_json::json!({
+        "figure": "silver_refresh", "new_rows": NEW_ROWS, "date_rows": rows, "empty_date_ms": figures::rounded(empty),
+        "full_date_ms": figures::rounded(full), "ratio": figures::rounded(full / empty),
+    }));
 }
 
 /// Median milliseconds of a refresh after `NEW_ROWS` more trades on the date of `start_us`.

@@ -44,6 +44,16 @@ pub fn link(from: &Path, to: &Path) {
     }
 }
 
+/// What this bench prints when it runs in a process of its own under these variables: peak memory is then that of one run.
+pub fn in_a_process<V: AsRef<std::ffi::OsStr>>(
+    variables: impl IntoIterator<Item = (&'static str, V)>,
+) -> serde_json::Value {
+    let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = process.envs(variables).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 pub fn ms_since(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }
