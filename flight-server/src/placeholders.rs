@@ -93,7 +93,7 @@ fn replace(sql: &str, marks: &[Location]) -> String {
     for c in sql.chars() {
         match marks.peek() {
             Some((n, mark)) if (mark.line, mark.column) == (line, column) => {
-                if is_behind_mark || out.chars().next_back().is_some_and(may_be_of_a_name) {
+                if out.chars().next_back().is_some_and(may_be_of_a_name) {
                     out.push(' ');
                 }
                 out.push_str(&format!("${}", n + 1));
