@@ -56,6 +56,7 @@ mod travel;
 mod yielding;
 
 mod files;
+mod footers;
 mod scan;
 mod schemas;
 mod skip;

@@ -23,6 +23,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::files::DataFile;
+use crate::footers::IndexedFooters;
 use crate::skip::SkippingSource;
 use crate::version::TableVersion;
 
@@ -125,9 +126,10 @@ impl TableProvider for PinnedTable {
         let url = ObjectStoreUrl::parse(STORE_URL)?;
         let store = state.runtime_env().object_store(&url)?;
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let footers = IndexedFooters(CachedParquetFileReaderFactory::new(store, cache));
         let source = ParquetSource::new(table_schema)
             .with_table_parquet_options(state.default_table_options().parquet)
-            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)));
+            .with_parquet_file_reader_factory(Arc::new(footers));
         let indices = match projection {
             Some(indices) => indices.iter().map(|i| self.version.scan_index(*i)).collect(),
             None => (0..self.schema.fields().len())

@@ -1,0 +1,76 @@
+//! Footers of data files with their page indexes, kept together.
+//!
+//! DataFusion asks for a footer without its page index, and reads the index where a predicate needs it, which is past the cache: once for every
+//! file of every query. Here the index comes with the footer and stays with it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::common::Result;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
+use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
+use datafusion::parquet::arrow::async_reader::AsyncFileReader;
+use datafusion::parquet::errors::Result as ParquetResult;
+use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// Readers of data files whose footers have their page index.
+#[derive(Debug)]
+pub struct IndexedFooters(pub CachedParquetFileReaderFactory);
+
+impl ParquetFileReaderFactory for IndexedFooters {
+    fn create_reader(
+        &self,
+        partition: usize,
+        file: PartitionedFile,
+        size_hint: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Box<dyn AsyncFileReader + Send>> {
+        let reader = self.0.create_reader(partition, file, size_hint, metrics)?;
+        Ok(Box::new(Indexed(reader)))
+    }
+}
+
+struct Indexed(Box<dyn AsyncFileReader + Send>);
+
+impl AsyncFileReader for Indexed {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
+        self.0.get_bytes(range)
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
+        self.0.get_byte_ranges(ranges)
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
+        async move {
+            let footer = self.0.get_metadata(options).await?;
+            if has_index(&footer) || !is_indexed(&footer) {
+                return Ok(footer);
+            }
+            let options = options.cloned().unwrap_or_default();
+            let options = options.with_page_index_policy(PageIndexPolicy::Optional);
+            self.0.get_metadata(Some(&options)).await
+        }
+        .boxed()
+    }
+}
+
+fn has_index(footer: &ParquetMetaData) -> bool {
+    footer.column_index().is_some() && footer.offset_index().is_some()
+}
+
+/// The file has an index to read.
+fn is_indexed(footer: &ParquetMetaData) -> bool {
+    let columns = footer.row_groups().iter().flat_map(|group| group.columns());
+    let mut indexed = columns.filter(|c| c.column_index_offset().is_some() && c.offset_index_offset().is_some());
+    indexed.next().is_some()
+}
