@@ -18,6 +18,7 @@ mod history;
 pub mod lake;
 mod local_disk;
 mod log_state;
+mod page_cache;
 mod probe;
 mod recent;
 mod requests;

@@ -16,7 +16,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
-use crate::Durability;
+use crate::{Durability, page_cache};
 
 #[derive(Debug, Clone)]
 pub(crate) struct LocalDisk {
@@ -77,6 +77,9 @@ impl ObjectStore for LocalDisk {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        if let Some(bytes) = page_cache::read(&self.files.path_to_filesystem(location)?, ranges) {
+            return Ok(bytes);
+        }
         self.files.get_ranges(location, ranges).await
     }
 
