@@ -74,3 +74,43 @@ fn is_indexed(footer: &ParquetMetaData) -> bool {
     let mut indexed = columns.filter(|c| c.column_index_offset().is_some() && c.offset_index_offset().is_some());
     indexed.next().is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Int64Array, RecordBatch};
+    use datafusion::execution::runtime_env::RuntimeEnv;
+    use datafusion::object_store::memory::InMemory;
+    use datafusion::object_store::path::Path;
+    use datafusion::object_store::{ObjectStore, ObjectStoreExt};
+    use datafusion::parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_footer_is_kept_with_its_page_index() {
+        let numbers: Arc<dyn datafusion::arrow::array::Array> = Arc::new(Int64Array::from_iter_values(0..1_000));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let mut file = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+
+        let store = Arc::new(InMemory::new());
+        let path = Path::from("file.parquet");
+        store.put(&path, file.into()).await.unwrap();
+        let meta = store.head(&path).await.unwrap();
+        let cache = RuntimeEnv::default().cache_manager.get_file_metadata_cache();
+        let footers = IndexedFooters(CachedParquetFileReaderFactory::new(store.clone(), cache));
+        // As DataFusion opens a file.
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+        let footer = async || {
+            let mut reader = footers
+                .create_reader(0, meta.clone().into(), None, &ExecutionPlanMetricsSet::new())
+                .unwrap();
+            reader.get_metadata(Some(&options)).await
+        };
+        assert!(has_index(&footer().await.unwrap()));
+        store.delete(&path).await.unwrap();
+        assert!(has_index(&footer().await.unwrap()), "nothing is read a second time");
+    }
+}
