@@ -160,9 +160,14 @@ async fn trades_are_looked_for_no_earlier_than_their_bars() {
 #[tokio::test]
 async fn a_bar_that_was_computed_again_is_shown_as_it_is_now() {
     let lake = TestLake::with_bars(10).await;
+    for symbol in ["BTC-USDT", "ETH-USDT", "SOL-USDT"] {
+        lake.add_trades(symbol, 0..10).await;
+    }
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     check(&mut client, 30, 3).await;
+    // Its trade is known: no look for that one shows the bar anew.
+    check_trades(&mut client, "BTC-USDT", "BTC-USDT-9").await;
     // The file of BTC's bars once more, in one commit: the same windows, other prices.
     let table = lake.bars().await;
     let before = ticklake_sql::log::read(&table, 1).await.unwrap().unwrap();

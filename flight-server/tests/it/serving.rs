@@ -147,6 +147,8 @@ async fn a_full_server_says_so() {
     let stream = client.do_get(ticket(&info)).await.unwrap();
     let refused = query(&mut server.client().await, "SELECT 1").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    // Of the server, not of the user: that bound stands behind it.
+    assert!(refused.message().contains("1 queries run and 0 wait"), "{refused:?}");
     drop((stream, client));
     eventually("the slot is free", async || {
         query(&mut server.client().await, "SELECT 1").await.is_ok()
