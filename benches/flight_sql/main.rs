@@ -2,7 +2,8 @@
 //! a scan of silver rows, all columns, from zstd Parquet; rows that are made in memory, beside arrow-flight alone; a month of one symbol's
 //! bars; and the latest bar of one symbol, prepared: searched, and from `gold.latest`.
 //!
-//! `cargo bench --workspace --bench flight_sql`; TICKLAKE_BENCH_ROWS (10,000,000) and TICKLAKE_BENCH_DIR (kept between runs).
+//! `cargo bench --workspace --bench flight_sql`; TICKLAKE_BENCH_ROWS (10,000,000), TICKLAKE_BENCH_DIR (kept between runs), and
+//! TICKLAKE_BENCH_PYTHON (one with `benches/peers/requirements.txt`) for Arrow's C++ server.
 //! Client and server share one process, which another one has made the tables for. Its peak memory begins anew at every scan: the peak of a
 //! tenth of the rows beside that of all of them shows whether memory is flat.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -24,6 +25,7 @@ use tonic::transport::{Channel, Endpoint};
 use figures::{peak_rss_mb, reset_peak, rss_mb, setting};
 use tables::{DAYS, SYMBOLS, fill};
 
+mod cpp;
 #[path = "../figures/mod.rs"]
 mod figures;
 mod raw;
@@ -148,6 +150,18 @@ async fn memory(client: &mut Client, rows: i64) {
         .await;
     }
     shutdown.cancel();
+    if let Some(cpp) = cpp::serve(rows / 5, 5) {
+        let mut peer = FlightSqlServiceClient::new(endpoint(cpp.addr).connect().await.unwrap());
+        for _ in 0..3 {
+            scan(
+                &mut peer,
+                rows / 5 * 5,
+                "",
+                "13 columns from memory, Arrow's C++ server",
+            )
+            .await;
+        }
+    }
 }
 
 /// A month of one symbol's bars, six columns of 30 files, as a chart asks for them.
