@@ -27,6 +27,8 @@ use crate::system;
 
 const TABLE: &str = "TABLE";
 const VIEW: &str = "VIEW";
+/// Of a filter: no name is nearly as long.
+const MAX_PATTERN_BYTES: usize = 1 << 10;
 /// Names that clients give tables in their filters.
 const TABLE_ALIASES: [&str; 2] = ["TABLE", "BASE TABLE"];
 
@@ -42,6 +44,7 @@ pub fn schemas(service: &Service, query: CommandGetDbSchemas, request: &Request<
 }
 
 fn list_schemas(query: CommandGetDbSchemas, schemas: impl Iterator<Item = &'static str>) -> Result<RecordBatch> {
+    check_patterns([&query.db_schema_filter_pattern])?;
     let mut builder = query.into_builder();
     for schema in schemas {
         builder.append(CATALOG, schema);
@@ -60,7 +63,18 @@ fn internal(error: FlightError) -> Error {
     Error::Internal(error.to_string())
 }
 
+/// Before a pattern is compiled, here or in arrow-flight.
+pub fn check_patterns<const N: usize>(patterns: [&Option<String>; N]) -> Result<()> {
+    match patterns.into_iter().flatten().map(String::len).max() {
+        Some(bytes @ MAX_PATTERN_BYTES..) => Err(Error::Request(format!(
+            "a pattern of {bytes} bytes, fewer than {MAX_PATTERN_BYTES} are allowed; names are shorter"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 pub async fn tables(service: &Service, query: CommandGetTables, request: &Request<Ticket>) -> Result<RecordBatch> {
+    check_patterns([&query.db_schema_filter_pattern, &query.table_name_filter_pattern])?;
     let caller = Caller::of(&service.engine, request)?;
     let all = service.engine.snapshots.all().await?;
     let mut specs: Vec<_> = all

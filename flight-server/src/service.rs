@@ -176,6 +176,7 @@ impl FlightSqlService for Service {
         query: CommandGetDbSchemas,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
+        self.answer(catalog::check_patterns([&query.db_schema_filter_pattern]))?;
         self.catalog_info(&query.clone().into_builder().schema(), &query, request.into_inner())
     }
 
@@ -188,6 +189,8 @@ impl FlightSqlService for Service {
         query: CommandGetTables,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
+        let patterns = [&query.db_schema_filter_pattern, &query.table_name_filter_pattern];
+        self.answer(catalog::check_patterns(patterns))?;
         self.catalog_info(&query.clone().into_builder().schema(), &query, request.into_inner())
     }
 
