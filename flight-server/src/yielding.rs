@@ -1,8 +1,10 @@
 //! Joins that let go: a cancelled query stops within moments.
 //!
 //! DataFusion's joins compute for seconds without returning to the scheduler; sorts and scans do not
-//! (https://github.com/apache/datafusion/issues/19358). A physical rule wraps every join. A nested loop whose filter keeps nothing
-//! has no batch to return with, so its filter looks at the token itself.
+//! (https://github.com/apache/datafusion/issues/19358). A physical rule wraps every join. A join whose filter keeps nothing
+//! has no batch to return with, and neither has one that only asks whether there is a match (semi, anti, mark): their filter looks at
+//! the token itself, and those without one get one for that. Sort-merge, piecewise and symmetric joins are not planned: what plans them
+//! is off, and no statement can turn it on.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,9 +14,10 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DataFusionError, Result as DFResult};
+use datafusion::common::{DataFusionError, JoinType, Result as DFResult};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::lit;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
@@ -52,7 +55,7 @@ impl PhysicalOptimizerRule for YieldingJoins {
     }
 }
 
-fn is_join(node: &dyn ExecutionPlan) -> bool {
+pub fn is_join(node: &dyn ExecutionPlan) -> bool {
     node.is::<CrossJoinExec>()
         || node.is::<HashJoinExec>()
         || node.is::<NestedLoopJoinExec>()
@@ -61,26 +64,57 @@ fn is_join(node: &dyn ExecutionPlan) -> bool {
         || node.is::<SymmetricHashJoinExec>()
 }
 
-/// `plan` with nested loops that end soon after `cancel`.
+/// `plan` with joins that end soon after `cancel`.
 pub fn cancellable(plan: Arc<dyn ExecutionPlan>, cancel: &CancellationToken) -> DFResult<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        let Some((join, filter)) = node
-            .downcast_ref::<NestedLoopJoinExec>()
-            .and_then(|j| Some((j, j.filter()?)))
-        else {
+        let join: Arc<dyn ExecutionPlan> = if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
+            let Some(filter) = checked(join.filter(), *join.join_type(), cancel) else {
+                return Ok(Transformed::no(node));
+            };
+            let builder = NestedLoopJoinExecBuilder::from(join);
+            Arc::new(builder.with_filter(Some(filter)).build()?)
+        } else if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+            let Some(filter) = checked(join.filter(), *join.join_type(), cancel) else {
+                return Ok(Transformed::no(node));
+            };
+            join.builder().with_filter(Some(filter)).build_exec()?
+        } else {
             return Ok(Transformed::no(node));
         };
-        let checked = Arc::new(Checked {
-            inner: filter.expression().clone(),
-            cancel: cancel.clone(),
-        });
-        let filter = JoinFilter::new(checked, filter.column_indices().to_vec(), filter.schema().clone());
-        let join = NestedLoopJoinExecBuilder::from(join)
-            .with_filter(Some(filter))
-            .build()?;
-        Ok(Transformed::yes(Arc::new(join) as Arc<dyn ExecutionPlan>))
+        Ok(Transformed::yes(join))
     })
     .data()
+}
+
+/// The filter of a join, which looks at the token; None for one that has none and returns what it matches.
+fn checked(filter: Option<&JoinFilter>, join_type: JoinType, cancel: &CancellationToken) -> Option<JoinFilter> {
+    let check = |inner: Arc<dyn PhysicalExpr>| {
+        Arc::new(Checked {
+            inner,
+            cancel: cancel.clone(),
+        })
+    };
+    match filter {
+        Some(filter) => Some(JoinFilter::new(
+            check(filter.expression().clone()),
+            filter.column_indices().to_vec(),
+            filter.schema().clone(),
+        )),
+        None if asks_only(join_type) => Some(JoinFilter::new(check(lit(true)), Vec::new(), Arc::new(Schema::empty()))),
+        None => None,
+    }
+}
+
+fn asks_only(join_type: JoinType) -> bool {
+    matches!(
+        join_type,
+        JoinType::LeftSemi
+            | JoinType::RightSemi
+            | JoinType::LeftAnti
+            | JoinType::RightAnti
+            | JoinType::LeftMark
+            | JoinType::RightMark
+    )
 }
 
 /// An expression that fails once its query is cancelled.
