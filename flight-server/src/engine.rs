@@ -14,6 +14,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,11 +28,11 @@ use crate::limits::runtime_env;
 use crate::memory::QueryMemory;
 use crate::options::ServerOptions;
 use crate::output;
-use crate::plan::Parsed;
+use crate::plan::{Lane, Parsed};
 use crate::plan_cache::PlanCache;
 use crate::planned::Planned;
 use crate::profile::Profile;
-use crate::queries::{Queries, Running};
+use crate::queries::{Queries, Query, Running};
 use crate::quotient::WideQuotients;
 use crate::read_once::ReadOnce;
 use crate::runs::Runs;
@@ -45,29 +46,39 @@ use crate::ticket::{Claims, Kind, Signer, fingerprint};
 use crate::yielding::YieldingJoins;
 
 /// A statement that reads only what is known of tables neither waits for those that read rows, nor gets round their limits.
-const METADATA_LANE: Bounds = Bounds {
-    running: 4,
-    waiting: 64,
-    running_per_user: 4,
-    waiting_per_user: 32,
-};
+const METADATA_RUNNING: usize = 4;
+const METADATA_WAITING: usize = 64;
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 const METADATA_ROWS: u64 = 100_000;
 const METADATA_BYTES: usize = 32 << 20;
+/// Statements longer than this are parsed one at a time.
+const LONG_SQL_BYTES: usize = 64 << 10;
 /// No clock counts further than this.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-fn lane(options: &ServerOptions) -> Bounds {
-    // Without users everyone has the one name, which says nothing of who they are.
-    let bound = |per_user: usize, all: usize| match options.users_file {
-        Some(_) => per_user.min(all),
+/// Without users everyone has the one name, which says nothing of who they are.
+fn per_user(options: &ServerOptions, one: usize, all: usize) -> usize {
+    match options.users_file {
+        Some(_) => one.min(all),
         None => all,
-    };
+    }
+}
+
+fn rows_lane(options: &ServerOptions) -> Bounds {
     Bounds {
         running: options.max_running,
         waiting: options.max_queued,
-        running_per_user: bound(options.max_running_per_user, options.max_running),
-        waiting_per_user: bound(options.max_queued_per_user, options.max_queued),
+        running_per_user: per_user(options, options.max_running_per_user, options.max_running),
+        waiting_per_user: per_user(options, options.max_queued_per_user, options.max_queued),
+    }
+}
+
+fn metadata_lane(options: &ServerOptions) -> Bounds {
+    Bounds {
+        running: METADATA_RUNNING,
+        waiting: METADATA_WAITING,
+        running_per_user: per_user(options, METADATA_RUNNING / 2, METADATA_RUNNING),
+        waiting_per_user: per_user(options, METADATA_WAITING / 2, METADATA_WAITING),
     }
 }
 
@@ -83,13 +94,24 @@ pub struct Engine {
     pub statements: Arc<Queries>,
     pub(crate) plans: PlanCache,
     pub(crate) latest: Latest,
-    queries: Handle,
+    runtimes: Runtimes,
+    /// Held while a long statement is parsed.
+    long: Semaphore,
     shutdown: CancellationToken,
+}
+
+/// Where statements compute, apart from the network.
+pub struct Runtimes {
+    pub queries: Handle,
+    /// What takes little, while statements keep every thread of the others: parsing, and those that read no rows.
+    pub light: Handle,
 }
 
 /// A statement's place among those that run.
 struct Turn {
     slot: Slot,
+    runtime: Handle,
+    deadline: Instant,
     limit: Duration,
     max_rows: u64,
     max_memory: usize,
@@ -116,17 +138,17 @@ impl Engine {
         signer: Signer,
         options: ServerOptions,
         status: Arc<ServerStatus>,
-        queries: Handle,
+        runtimes: Runtimes,
         shutdown: CancellationToken,
     ) -> Result<Self> {
         let runtime = runtime_env(&options)?;
         let url = ObjectStoreUrl::parse(STORE_URL)?;
         runtime.register_object_store(url.as_ref(), snapshots.lake().object_store());
-        let threads = queries.metrics().num_workers();
+        let threads = runtimes.queries.metrics().num_workers();
         Ok(Self {
             template: template(runtime, threads)?,
-            admission: Admission::new(lane(&options), status.clone()),
-            metadata: Admission::new(METADATA_LANE, status.clone()),
+            admission: Admission::new(rows_lane(&options), status.clone()),
+            metadata: Admission::new(metadata_lane(&options), status.clone()),
             statements: Arc::new(Queries::new(snapshots.lake().clock().clone(), options.redact_sql)),
             snapshots,
             signer,
@@ -134,17 +156,10 @@ impl Engine {
             options,
             plans: PlanCache::default(),
             latest: Latest::default(),
-            queries,
+            runtimes,
+            long: Semaphore::new(1),
             shutdown,
         })
-    }
-
-    /// Runs `work` where queries compute; it ends with the caller. Trees of statements and plans are also dropped there,
-    /// where stacks are deep enough for them.
-    async fn compute<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let task = AbortOnDropHandle::new(self.queries.spawn(work));
-        task.await
-            .map_err(|e| Error::Internal(format!("planning ended: {e}")))?
     }
 
     /// Plans in its turn: planning is query work, and is bounded like it.
@@ -159,37 +174,73 @@ impl Engine {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let (deadline, limit) = self.deadline(caller, &session);
-        let (engine, text, user) = (self.clone(), sql.clone(), caller.identity.user.clone());
-        let planned = self.compute(async move {
-            let parsed = engine.parse(&text, &session)?;
-            let _turn = engine.turn(&parsed, &user, deadline).await?;
-            work(parsed).await
-        });
-        let outcome = match tokio::time::timeout_at(deadline.into(), planned).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::Deadline(limit)),
+        let limit = self.deadline(caller, &session);
+        let (engine, text) = (self.clone(), sql.clone());
+        let planned = async {
+            let turn = self.admit(&sql, &session, &caller.identity.user, limit).await?;
+            let slot = turn.slot;
+            let planned = compute(&turn.runtime, async move {
+                // Given back when planning has really ended.
+                let _slot = slot;
+                work(engine.parse(&text, &session)?).await
+            });
+            until((turn.deadline, turn.limit), planned).await
         };
+        let outcome = until(limit, planned).await;
         if let Err(error) = &outcome {
             self.statements.refused(&sql, caller, error);
         }
         outcome
     }
 
-    /// A slot in the lane that the statement belongs to, and what it may take there.
-    async fn turn(&self, parsed: &Parsed, user: &Arc<str>, deadline: Instant) -> Result<Turn> {
-        if parsed.is_metadata() {
-            let soon = deadline.min(Instant::now() + METADATA_TIMEOUT);
+    /// A slot in the lane that `sql` belongs to. It is parsed to know that, and its tree not kept while it waits: that may have a hundred
+    /// times its bytes.
+    async fn admit(
+        self: &Arc<Self>,
+        sql: &str,
+        session: &Session,
+        user: &Arc<str>,
+        limit: (Instant, Duration),
+    ) -> Result<Turn> {
+        let lane = match self.plans.lane(sql, session) {
+            Some(lane) => lane,
+            None => {
+                let (engine, sql, session) = (self.clone(), sql.to_owned(), session.clone());
+                compute(&self.runtimes.light, async move { engine.lane(&sql, &session).await }).await?
+            }
+        };
+        self.turn(lane, user, limit).await
+    }
+
+    async fn lane(&self, sql: &str, session: &Session) -> Result<Lane> {
+        let long = sql.len() > LONG_SQL_BYTES;
+        let _alone = if long { self.long.acquire().await.ok() } else { None };
+        Ok(self.parse(sql, session)?.lane)
+    }
+
+    /// A slot in `lane`, and what the statement may take there.
+    async fn turn(&self, lane: Lane, user: &Arc<str>, (deadline, limit): (Instant, Duration)) -> Result<Turn> {
+        if lane == Lane::Metadata {
+            let soon = Instant::now() + METADATA_TIMEOUT;
+            let (deadline, limit) = (deadline, limit).min((soon, METADATA_TIMEOUT));
             return Ok(Turn {
-                slot: self.metadata.enter(user, soon).await?,
-                limit: METADATA_TIMEOUT,
+                slot: self.metadata.enter(user, deadline).await?,
+                runtime: self.runtimes.light.clone(),
+                deadline,
+                limit,
                 max_rows: METADATA_ROWS,
                 max_memory: METADATA_BYTES,
             });
         }
+        let runtime = match lane {
+            Lane::Constants => &self.runtimes.light,
+            Lane::Metadata | Lane::Rows => &self.runtimes.queries,
+        };
         Ok(Turn {
             slot: self.admission.enter(user, deadline).await?,
-            limit: LONGEST,
+            runtime: runtime.clone(),
+            deadline,
+            limit,
             max_rows: self.options.max_rows,
             max_memory: usize::MAX,
         })
@@ -258,24 +309,21 @@ impl Engine {
     /// Runs what a ticket says. Waits for a slot, then returns frames as they come.
     pub async fn run(self: &Arc<Self>, claims: Claims, caller: Caller) -> Result<Frames> {
         let session = claims.session.clone().unwrap_or_default();
-        let (deadline, limit) = self.deadline(&caller, &session);
+        let limit = self.deadline(&caller, &session);
         self.status.query_started();
         let cancel = self.shutdown.child_token();
         let id = claims.query_id.clone();
         let mut running = self.statements.begin(id, &claims.sql, &caller, cancel);
-        match self.start(claims, &session, &caller, &running, (deadline, limit)).await {
+        match self.start(claims, session, &caller, &running, limit).await {
             Ok((work, versions, age_ms)) => {
-                let lane = work.limit;
                 let query = running.query.clone();
                 let run = stream::Run {
                     engine: self.clone(),
                     work,
                     running,
-                    deadline: deadline.min(Instant::now() + lane),
-                    limit: limit.min(lane),
                 };
                 Ok(Frames {
-                    stream: stream::start(run, &self.queries),
+                    stream: stream::start(run),
                     query,
                     versions,
                     age_ms,
@@ -291,53 +339,68 @@ impl Engine {
     async fn start(
         self: &Arc<Self>,
         claims: Claims,
-        session: &Session,
+        session: Session,
         caller: &Caller,
         running: &Running,
-        (deadline, limit): (Instant, Duration),
+        limit: (Instant, Duration),
     ) -> Result<(stream::Work, String, String)> {
-        let profile = Profile::from_code(claims.profile)?;
-        let (engine, session, identity) = (self.clone(), session.clone(), caller.identity.clone());
+        let (engine, identity) = (self.clone(), caller.identity.clone());
         let statement = running.query.clone();
         let cancel = statement.cancel.clone();
-        let started = self.compute(async move {
-            let parsed = engine.parse(&claims.sql, &session)?;
-            let turn = engine.turn(&parsed, &identity.user, deadline).await?;
+        let started = async {
+            let turn = self.admit(&claims.sql, &session, &identity.user, limit).await?;
             statement.planning();
-            let planned = engine.plan(parsed, &session, &identity, Some(claims.versions)).await?;
-            let versions = serde_json::json!(planned.versions).to_string();
-            let age_ms = serde_json::json!(engine.age_ms(&planned)).to_string();
-            statement.running(planned.versions.clone());
-            let (runs, schema) = Runs::new(planned, claims.parameters.as_deref())?;
-            let schema = output::schema(&schema, profile);
-            if fingerprint(&schema) != claims.schema_fingerprint {
-                return Err(Error::Ticket(
-                    "the result has another schema by now; run the query again".into(),
-                ));
-            }
-            let shared = engine.template.runtime_env();
-            let pool = QueryMemory::new(
-                shared.memory_pool.clone(),
-                turn.max_memory,
-                statement.clone(),
-                turn.slot,
-            );
-            let mut runtime = shared.as_ref().clone();
-            runtime.memory_pool = Arc::new(pool);
-            let work = stream::Work {
-                runs: runs.within(Arc::new(runtime), statement.cancel.clone()),
-                schema,
-                limit: turn.limit,
-                max_rows: turn.max_rows,
-                max_bytes: engine.options.max_bytes,
-            };
-            Ok((work, versions, age_ms))
-        });
+            let (runtime, limit) = (turn.runtime.clone(), (turn.deadline, turn.limit));
+            let work = async move { engine.work(claims, &session, &identity, turn, statement).await };
+            until(limit, compute(&runtime, work)).await
+        };
         tokio::select! {
             () = cancel.cancelled() => Err(Error::Cancelled),
-            () = tokio::time::sleep_until(deadline.into()) => Err(Error::Deadline(limit)),
-            started = started => started,
+            started = until(limit, started) => started,
         }
+    }
+
+    /// What is to be computed of `claims`, and the versions that it reads with their age.
+    async fn work(
+        &self,
+        claims: Claims,
+        session: &Session,
+        identity: &Identity,
+        turn: Turn,
+        statement: Arc<Query>,
+    ) -> Result<(stream::Work, String, String)> {
+        let profile = Profile::from_code(claims.profile)?;
+        let parsed = self.parse(&claims.sql, session)?;
+        let planned = self.plan(parsed, session, identity, Some(claims.versions)).await?;
+        let versions = serde_json::json!(planned.versions).to_string();
+        let age_ms = serde_json::json!(self.age_ms(&planned)).to_string();
+        statement.running(planned.versions.clone());
+        let (runs, schema) = Runs::new(planned, claims.parameters.as_deref())?;
+        let schema = output::schema(&schema, profile);
+        if fingerprint(&schema) != claims.schema_fingerprint {
+            return Err(Error::Ticket(
+                "the result has another schema by now; run the query again".into(),
+            ));
+        }
+        let shared = self.template.runtime_env();
+        let pool = QueryMemory::new(
+            shared.memory_pool.clone(),
+            turn.max_memory,
+            statement.clone(),
+            turn.slot,
+        );
+        let mut runtime = shared.as_ref().clone();
+        runtime.memory_pool = Arc::new(pool);
+        let work = stream::Work {
+            runs: runs.within(Arc::new(runtime), statement.cancel.clone()),
+            schema,
+            runtime: turn.runtime,
+            deadline: turn.deadline,
+            limit: turn.limit,
+            max_rows: turn.max_rows,
+            max_bytes: self.options.max_bytes,
+        };
+        Ok((work, versions, age_ms))
     }
 
     /// Stops a query that runs here, for its owner or an admin; false where there is none of that id.
@@ -356,6 +419,24 @@ impl Engine {
         tracing::info!(kind = ?error.kind(), error = told, "request failed");
         self.status.failed(self.snapshots.lake().clock().now_us(), told);
         error.into()
+    }
+}
+
+/// Runs `work` on `runtime`; it ends with the caller. Trees of statements and plans are also dropped there, where stacks are deep
+/// enough for them.
+async fn compute<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let task = AbortOnDropHandle::new(runtime.spawn(work));
+    task.await
+        .map_err(|e| Error::Internal(format!("planning ended: {e}")))?
+}
+
+async fn until<T>((deadline, limit): (Instant, Duration), work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout_at(deadline.into(), work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::Deadline(limit)),
     }
 }
 

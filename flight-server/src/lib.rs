@@ -33,6 +33,7 @@ mod xdbc;
 
 mod admission;
 mod bind;
+mod body;
 mod bounds;
 mod dropped;
 mod engine;

@@ -1,6 +1,7 @@
 //! From text to a read-only logical plan. Whatever could change the lake, the session or the host is refused here.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use datafusion::common::TableReference;
 use datafusion::execution::context::SQLOptions;
@@ -8,7 +9,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement as DFStatement};
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{Expr, SetExpr, Statement as SqlStatement, visit_expressions};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use ticklake_sql::{TableName, tables};
 
@@ -40,13 +41,51 @@ pub struct Parsed {
     pub system: BTreeSet<String>,
     /// Reads the list of tables, or of what the server does: information_schema, SHOW, DESCRIBE, `system`.
     pub lists_tables: bool,
+    pub lane: Lane,
+}
+
+/// Where a statement takes its turn, and what it computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Reads the list of tables or what the server does, and no rows of the lake: a lane of its own.
+    Metadata,
+    /// One SELECT without FROM, such as `SELECT 1`: takes its turn with the others, and does not wait for their threads.
+    Constants,
+    Rows,
 }
 
 impl Parsed {
-    /// Reads nothing of the lake's rows: these take a lane of their own.
-    pub fn is_metadata(&self) -> bool {
-        self.tables.is_empty() && self.travels.is_empty() && self.lists_tables && self.functions.is_empty()
+    fn find_lane(&self) -> Lane {
+        if !self.tables.is_empty() || !self.travels.is_empty() || !self.functions.is_empty() {
+            return Lane::Rows;
+        }
+        match self.lists_tables {
+            true => Lane::Metadata,
+            false if has_no_source(&self.statement) => Lane::Constants,
+            false => Lane::Rows,
+        }
     }
+}
+
+fn has_no_source(statement: &DFStatement) -> bool {
+    let DFStatement::Statement(statement) = statement else {
+        return false;
+    };
+    let SqlStatement::Query(query) = statement.as_ref() else {
+        return false;
+    };
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return false;
+    };
+    let mut queries = 0;
+    let _all = visit_expressions(query.as_ref(), |expr| {
+        queries += usize::from(matches!(
+            expr,
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. }
+        ));
+        ControlFlow::<()>::Continue(())
+    });
+    select.from.is_empty() && query.with.is_none() && queries == 0
 }
 
 pub fn parse(sql: &str, max_bytes: usize, default_schema: &str) -> Result<Parsed> {
@@ -76,10 +115,12 @@ pub fn parse(sql: &str, max_bytes: usize, default_schema: &str) -> Result<Parsed
         travels: functions.travels.into_iter().collect(),
         system: BTreeSet::new(),
         functions: functions.names,
+        lane: Lane::Rows,
     };
     for reference in references {
         parsed.refer(reference, default_schema);
     }
+    parsed.lane = parsed.find_lane();
     Ok(parsed)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::plan::Parsed;
+use crate::plan::{Lane, Parsed};
 use crate::planned::Planned;
 use crate::session::Session;
 
@@ -11,8 +11,9 @@ use crate::session::Session;
 const MAX_PLANS: usize = 128;
 /// Versions of one statement: older ones are rarely asked for again.
 const MAX_VERSIONS: usize = 4;
-/// Longer statements are planned each time.
-const MAX_SQL_BYTES: usize = 64 << 10;
+/// Longer statements are planned each time. A tree and its plans have up to some hundred times a statement's bytes: all of them a few
+/// hundred megabytes if every one is as long as this, and a few tens as dashboards write them.
+const MAX_SQL_BYTES: usize = 8 << 10;
 
 #[derive(Debug, Default)]
 pub struct PlanCache {
@@ -23,9 +24,17 @@ pub struct PlanCache {
 impl PlanCache {
     /// `sql` as it was parsed for a plan of any version.
     pub fn parsed(&self, sql: &str, session: &Session) -> Option<Arc<Parsed>> {
+        self.find(sql, session, |planned| planned.parsed.clone())
+    }
+
+    fn find<T>(&self, sql: &str, session: &Session, take: impl Fn(&Planned) -> T) -> Option<T> {
         let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |p: &&Arc<Planned>| p.parsed.sql == sql && p.session.scope() == session.scope();
-        plans.iter().rfind(same).map(|p| p.parsed.clone())
+        plans.iter().rfind(same).map(|planned| take(planned))
+    }
+
+    pub fn lane(&self, sql: &str, session: &Session) -> Option<Lane> {
+        self.find(sql, session, |planned| planned.parsed.lane)
     }
 
     pub fn get(&self, sql: &str, session: &Session, versions: &BTreeMap<String, u64>) -> Option<Arc<Planned>> {

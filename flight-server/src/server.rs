@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Runtimes};
 use crate::error::{Error, Result};
 use crate::health;
 use crate::identity::{Directory, Gate, GateLayer};
@@ -30,6 +30,8 @@ use crate::wire::Wire;
 const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// Address space, not memory: trees of statements and plans are walked by recursion (`bounds` says how deep).
 const QUERY_STACK_BYTES: usize = 64 << 20;
+/// For what reads no rows: one of them parses the long statements.
+const LIGHT_THREADS: usize = 2;
 /// Calls of one connection at once.
 const MAX_STREAMS: u32 = 256;
 
@@ -71,7 +73,8 @@ pub async fn serve(
     let stop_followers = CancellationToken::new();
     let _stop_followers = stop_followers.clone().drop_guard();
     let stop_queries = CancellationToken::new();
-    let queries = QueryRuntime::new(options.query_threads)?;
+    let queries = QueryRuntime::new("ticklake-query", options.query_threads)?;
+    let light = QueryRuntime::new("ticklake-light", LIGHT_THREADS)?;
 
     let keys = options
         .signing_key
@@ -107,7 +110,10 @@ pub async fn serve(
         signer,
         options,
         status.clone(),
-        queries.handle(),
+        Runtimes {
+            queries: queries.handle(),
+            light: light.handle(),
+        },
         stop_queries.clone(),
     )?;
     let service = Wire(Service::new(Arc::new(engine), gate.clone())?);
@@ -183,10 +189,10 @@ fn check_exposure(addr: SocketAddr, options: &ServerOptions) -> Result<()> {
 struct QueryRuntime(Option<Runtime>);
 
 impl QueryRuntime {
-    fn new(threads: usize) -> Result<Self> {
+    fn new(name: &str, threads: usize) -> Result<Self> {
         let mut builder = Builder::new_multi_thread();
         builder
-            .thread_name("ticklake-query")
+            .thread_name(name)
             .thread_stack_size(QUERY_STACK_BYTES)
             .enable_all();
         if threads > 0 {

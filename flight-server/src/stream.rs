@@ -1,11 +1,9 @@
 //! A running query as a stream of Flight frames in the client's types.
 //!
-//! The query runs on its own runtime and hands frames over a bounded channel; when the client goes away, the deadline
-//! passes or someone cancels, the task ends and with it everything that it holds. While it computes, an empty batch now and
-//! then keeps idle connections open.
+//! The query runs on its own runtime and hands frames over a bounded channel to a [`Body`]; when the client goes away, the deadline
+//! passes or someone cancels, the task ends and with it everything that it holds. It holds its place until the client has taken all of it.
 
 use std::any::Any;
-use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,9 +17,9 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::body::{self, Body, End, Frame};
 use crate::engine::Engine;
 use crate::error::{Error, Result, humanize};
 use crate::frames::{self, Encoder, split};
@@ -31,8 +29,6 @@ use crate::runs::Runs;
 
 /// Frames between the query and the network.
 const FRAMES_AHEAD: usize = 4;
-/// Proxies cut connections that are silent for longer.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 pub type FrameStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
 
@@ -50,7 +46,9 @@ pub struct Work {
     /// Run in order, one after the other, as one result.
     pub runs: Runs,
     pub schema: SchemaRef,
-    /// Of the lane that it runs in.
+    /// Where it computes.
+    pub runtime: Handle,
+    pub deadline: Instant,
     pub limit: Duration,
     pub max_rows: u64,
     pub max_bytes: u64,
@@ -61,75 +59,32 @@ pub struct Run {
     pub engine: Arc<Engine>,
     pub work: Work,
     pub running: Running,
-    pub deadline: Instant,
-    pub limit: Duration,
 }
 
-type Sender = mpsc::Sender<Result<FlightData, Status>>;
+type Sender = mpsc::Sender<Frame>;
 
-pub fn start(run: Run, queries: &Handle) -> FrameStream {
+pub fn start(run: Run) -> FrameStream {
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
     let (end, ended) = oneshot::channel();
-    let open = Open::new(run.engine.clone());
+    let open = body::Open::new(receiver, ended);
+    let counted = Open::new(run.engine.clone());
     let cancel = run.running.query.cancel.clone();
     let nothing = RecordBatch::new_empty(run.work.schema.clone());
     let idle = Encoder::default().batch(&nothing).ok();
-    tokio::spawn(watch(cancel.clone(), run.deadline));
-    queries.spawn(run_to_end(run, sender, end, open));
-    // Dropped with the stream, when the client has gone away.
-    let gone = cancel.drop_guard();
-    let frames = kept_alive(receiver, idle).chain(futures::stream::once(ended).filter_map(|end| ready(last(end))));
-    Box::pin(frames.inspect(move |_| {
-        let _held = &gone;
-    }))
+    let watch = body::watch(open.clone(), cancel.clone(), run.work.deadline, run.work.limit);
+    tokio::spawn(watch);
+    let runtime = run.work.runtime.clone();
+    runtime.spawn(run_to_end(run, sender, end, open.clone(), counted));
+    Box::pin(Body::new(open, idle, cancel))
 }
 
-/// Frames as they come, and an empty batch where none comes for long: made here, for a join may keep every thread of the
-/// queries' runtime.
-fn kept_alive(
-    receiver: mpsc::Receiver<Result<FlightData, Status>>,
-    idle: Option<FlightData>,
-) -> impl Stream<Item = Result<FlightData, Status>> + Send {
-    futures::stream::unfold((receiver, idle, false), |(mut receiver, idle, begun)| async move {
-        let next = match &idle {
-            // The schema comes first.
-            Some(idle) if begun => match tokio::time::timeout(KEEP_ALIVE, receiver.recv()).await {
-                Ok(next) => next,
-                Err(_) => Some(Ok(idle.clone())),
-            },
-            _ => receiver.recv().await,
-        };
-        next.map(|frame| (frame, (receiver, idle, true)))
-    })
-}
-
-/// Beside the query, which may compute for long without looking up: joins see the token.
-async fn watch(cancel: CancellationToken, deadline: Instant) {
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        () = tokio::time::sleep_until(deadline.into()) => cancel.cancel(),
-    }
-}
-
-/// How a query ended goes beside the frames: a full channel must not turn an error into a shorter result.
-type End = Result<(), Status>;
-
-fn last(end: Result<End, oneshot::error::RecvError>) -> Option<Result<FlightData, Status>> {
-    match end {
-        Ok(Ok(())) => None,
-        Ok(Err(status)) => Some(Err(status)),
-        Err(_) => Some(Err(Status::internal("the query ended without saying why; try again"))),
-    }
-}
-
-async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, _open: Open) {
+async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, open: Arc<body::Open>, _counted: Open) {
     let Run {
         engine,
         work,
         mut running,
-        deadline,
-        limit,
     } = run;
+    let (deadline, limit) = (work.deadline, work.limit);
     let cancel = running.query.cancel.clone();
     let outcome = tokio::select! {
         biased;
@@ -138,6 +93,11 @@ async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, _open: 
         outcome = AssertUnwindSafe(send_frames(&engine, work, &running, &sender)).catch_unwind() => {
             Some(outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))))
         }
+    };
+    let outcome = match outcome {
+        // It computed on after its result was ended; the client may be there.
+        None if open.was_cut() => Some(Err(Error::Cancelled)),
+        other => other,
     };
     let outcome = match outcome {
         Some(Err(Error::Cancelled)) if Instant::now() >= deadline => Some(Err(Error::Deadline(limit))),
@@ -216,11 +176,16 @@ async fn send_frames(engine: &Engine, work: Work, running: &Running, sender: &Se
         statement.bytes.fetch_add(more_bytes, Ordering::Relaxed);
         send(sender, frame, patience).await?;
     }
-    Ok(())
+    // `rows` holds the query's place meanwhile.
+    taken(sender.reserve_many(FRAMES_AHEAD), patience).await
 }
 
 async fn send(sender: &Sender, frame: FlightData, patience: Duration) -> Result<()> {
-    match tokio::time::timeout(patience, sender.send(Ok(frame))).await {
+    taken(sender.send(Ok(frame)), patience).await
+}
+
+async fn taken<T>(room: impl Future<Output = T>, patience: Duration) -> Result<()> {
+    match tokio::time::timeout(patience, room).await {
         // A client that went away ends the query elsewhere.
         Ok(_) => Ok(()),
         Err(_) => Err(Error::Limit(format!(
