@@ -8,18 +8,23 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType, Expr, ObjectName, Query, TableFactor, Visit, Visitor, visit_expressions,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{Error, Result};
+use crate::table_function;
 
 /// Operators and the like in one statement: each may deepen the tree by one. What the stack of a query thread holds with
 /// room to spare.
 const MAX_LINKS: usize = 4_000;
 /// Scans of tables after CTEs are written out.
 const MAX_SCANS: u64 = 1_000;
+/// Of functions in the arguments of one table function.
+const MAX_CALLS: usize = 8;
 
 /// Refuses text whose tree may get too deep.
 pub fn check_depth(sql: &str) -> Result<()> {
@@ -100,6 +105,48 @@ pub fn check_scans(statement: &DFStatement) -> Result<()> {
         ControlFlow::Break(()) => Err(Error::Syntax(format!(
             "it reads more than {MAX_SCANS} tables, counting a CTE wherever it is named; read fewer"
         ))),
+    }
+}
+
+/// Refuses arguments of table functions that make much before anything of a statement is counted: they are computed while it is
+/// planned.
+pub fn check_arguments(statement: &DFStatement) -> Result<()> {
+    let checked = match statement {
+        DFStatement::Statement(statement) => statement.visit(&mut Arguments),
+        DFStatement::Explain(explain) => return check_arguments(&explain.statement),
+        _ => ControlFlow::Continue(()),
+    };
+    match checked {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Syntax(format!(
+            "the arguments of a table function are numbers, times and at most {MAX_CALLS} calls of functions that make them; compute more in the query"
+        ))),
+    }
+}
+
+struct Arguments;
+
+impl Visitor for Arguments {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let Some((_, args)) = table_function::call(factor) else {
+            return ControlFlow::Continue(());
+        };
+        let mut calls = 0;
+        visit_expressions(&args.to_vec(), |expr| {
+            calls += usize::from(matches!(expr, Expr::Function(_)));
+            let grows = match expr {
+                Expr::Array(_) | Expr::Struct { .. } | Expr::Dictionary(_) | Expr::Overlay { .. } => true,
+                Expr::BinaryOp { op, .. } => *op == BinaryOperator::StringConcat,
+                Expr::Cast { data_type, .. } => matches!(data_type, DataType::Array(_)),
+                _ => false,
+            };
+            match grows || calls > MAX_CALLS {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
     }
 }
 
@@ -186,6 +233,22 @@ mod tests {
         let list = format!("SELECT 1 IN ({})", vec!["1"; 100_000].join(","));
         parse(&list, MEGABYTE, "gold").unwrap();
         parse(&format!("SELECT 1{}", " + 1".repeat(3_000)), MEGABYTE, "gold").unwrap();
+    }
+
+    #[test]
+    fn arguments_of_table_functions_make_no_texts_and_lists() {
+        for argument in [
+            "length('a' || 'b')",
+            "array_length([1, 2])",
+            "array_length(TRY_CAST(1 AS INT[1000000000]))",
+            "abs(abs(abs(abs(abs(abs(abs(abs(abs(1)))))))))",
+        ] {
+            let refused = refusal(&format!("SELECT * FROM generate_series(1, {argument})"));
+            assert!(refused.contains("table function"), "{argument}");
+        }
+        let sql =
+            "SELECT * FROM generate_series(date_trunc('day', now()) - INTERVAL '1 day', now(), INTERVAL '1 hour')";
+        parse(sql, MEGABYTE, "gold").unwrap();
     }
 
     #[test]

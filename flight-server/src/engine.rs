@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admission, Bounds, Slot};
+use crate::bounding::Bounding;
 use crate::caller::Caller;
 use crate::error::{Error, Result};
-use crate::growing;
+use crate::functions;
 use crate::identity::Identity;
 use crate::latest::Latest;
 use crate::limits::runtime_env;
@@ -458,10 +459,11 @@ fn template(runtime: Arc<RuntimeEnv>, threads: usize) -> Result<SessionState> {
         .with_runtime_env(runtime)
         .with_expr_planners(vec![Arc::new(WideQuotients)])
         .with_default_features()
+        .with_analyzer_rule(Arc::new(Bounding))
         .with_physical_optimizer_rule(Arc::new(ReadOnce))
         .with_physical_optimizer_rule(Arc::new(YieldingJoins))
         .with_catalog_list(Arc::new(Catalogs(Arc::default())))
         .build();
-    growing::bound(&mut state)?;
+    functions::bound(&mut state)?;
     Ok(state)
 }

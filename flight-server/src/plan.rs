@@ -102,6 +102,7 @@ pub fn parse(sql: &str, max_bytes: usize, default_schema: &str) -> Result<Parsed
     refuse_writes(&statement)?;
     dropped::refuse(&statement)?;
     bounds::check_scans(&statement)?;
+    bounds::check_arguments(&statement)?;
     let functions = travel::functions(&statement)?;
     let (references, _ctes) = resolve_table_references(&statement, true)?;
     let mut parsed = Parsed {

@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::Expr;
+
+use crate::growing::bytes;
 use crate::plan::{Lane, Parsed};
 use crate::planned::Planned;
 use crate::session::Session;
@@ -14,6 +18,8 @@ const MAX_VERSIONS: usize = 4;
 /// Longer statements are planned each time. A tree and its plans have up to some hundred times a statement's bytes: all of them a few
 /// hundred megabytes if every one is as long as this, and a few tens as dashboards write them.
 const MAX_SQL_BYTES: usize = 8 << 10;
+/// Of the constants that a plan was folded to: `repeat('x', 100000000)` is short and its plan is not.
+const MAX_CONSTANT_BYTES: f64 = (64 << 10) as f64;
 
 #[derive(Debug, Default)]
 pub struct PlanCache {
@@ -48,7 +54,7 @@ impl PlanCache {
     }
 
     pub fn put(&self, planned: Arc<Planned>) {
-        if planned.parsed.sql.len() > MAX_SQL_BYTES {
+        if planned.parsed.sql.len() > MAX_SQL_BYTES || !has_small_constants(&planned) {
             return;
         }
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,4 +69,20 @@ impl PlanCache {
         }
         plans.push_back(planned);
     }
+}
+
+fn has_small_constants(planned: &Planned) -> bool {
+    let Some(plan) = &planned.optimized else { return true };
+    let mut total = 0.0;
+    let counted = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Literal(value, _) = expr {
+                    total += value.to_array().map_or(0.0, |array| bytes(array.as_ref()));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    counted.is_ok() && total <= MAX_CONSTANT_BYTES
 }

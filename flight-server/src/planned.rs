@@ -12,6 +12,7 @@ use ticklake_sql::TableName;
 use crate::bind;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::functions::Share;
 use crate::identity::Identity;
 use crate::latest;
 use crate::plan::{self, Parsed};
@@ -93,7 +94,7 @@ impl Engine {
         if cacheable && let Some(planned) = self.plans.get(&parsed.sql, session, &pinned.versions) {
             return Ok(planned);
         }
-        let state = self.state(session, identity, &parsed, &pinned).await?;
+        let mut state = self.state(session, identity, &parsed, &pinned).await?;
         let Pinned {
             versions,
             committed_ms,
@@ -103,6 +104,9 @@ impl Engine {
         let plan = plan::plan(&state, &parsed, &missing).await?;
         let parameter_types = bind::types(&plan, parsed.parameters)?;
         let plan = bind::typed(plan, &parameter_types)?;
+        state.config_mut().options_mut().extensions.insert(Share::of(&plan)?);
+        // What functions are told when they are called.
+        state.mark_start_execution();
         let optimized = if cacheable { optimized(&state, &plan) } else { None };
         let planned = Arc::new(Planned {
             parsed,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bind;
 use crate::error::{Error, Result};
+use crate::guard::guarded;
 use crate::parameters;
 use crate::planned::Planned;
 use crate::values;
@@ -109,7 +110,8 @@ impl Runs {
             return Ok(execute_stream(plan, state.task_ctx())?);
         };
         let context = TaskContext::from(state).with_runtime(runtime.clone());
-        Ok(execute_stream(cancellable(plan, cancel)?, Arc::new(context))?)
+        let plan = guarded(cancellable(plan, cancel)?, cancel)?;
+        Ok(execute_stream(plan, Arc::new(context))?)
     }
 }
 
