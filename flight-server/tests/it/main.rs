@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bombs;
 mod catalogs;
 mod faults;
 mod fixture;
 mod identity;
+mod lanes;
 mod latest;
 mod limits;
 mod mutations;
