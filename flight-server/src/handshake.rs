@@ -4,16 +4,16 @@ use arrow_flight::{HandshakeRequest, HandshakeResponse};
 use bytes::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::identity::Identity;
+use crate::identity::Admitted;
 use crate::service::{Answer, Boxed, Service};
 
 pub fn handshake(
     service: &Service,
     request: &Request<Streaming<HandshakeRequest>>,
 ) -> Answer<Boxed<HandshakeResponse>> {
-    let identity = request.extensions().get::<Identity>();
-    let identity = identity.ok_or_else(|| Status::unauthenticated("log in first"))?;
-    let bearer = service.gate.give_bearer(identity);
+    let admitted = request.extensions().get::<Admitted>();
+    let admitted = admitted.ok_or_else(|| Status::unauthenticated("log in first"))?;
+    let bearer = service.gate.give_bearer(admitted);
     let header = format!("Bearer {bearer}")
         .parse()
         .map_err(|_| Status::internal("the bearer is no header"))?;

@@ -71,6 +71,12 @@ pub struct Claims {
     /// Of a bearer: the user's at log-in.
     #[prost(uint32, tag = "12")]
     pub generation: u32,
+    /// Of a bearer that was given for an API token: the token's id.
+    #[prost(string, tag = "13")]
+    pub token_id: String,
+    /// Of a bearer that was given for a client certificate.
+    #[prost(bool, tag = "14")]
+    pub certificate: bool,
 }
 
 /// Signs with one key, accepts it and its predecessors.

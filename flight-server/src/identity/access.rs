@@ -18,6 +18,37 @@ pub struct Identity {
     pub generation: u32,
 }
 
+/// By what a caller was let in, and until when that holds. A bearer that is given for it stands on the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub ground: Ground,
+    /// Microseconds since the epoch; None: no end of its own.
+    pub until_us: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ground {
+    /// A password, or none where nobody has to log in.
+    Password,
+    /// The API token with this id.
+    Token(String),
+    /// The connection's certificate.
+    Certificate,
+}
+
+impl Standing {
+    pub fn on(ground: Ground) -> Self {
+        Self { ground, until_us: None }
+    }
+}
+
+/// A caller who was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    pub identity: Identity,
+    pub standing: Standing,
+}
+
 impl Identity {
     pub fn anonymous() -> Self {
         Self {

@@ -1,10 +1,13 @@
-//! Slows guessing down: after a few failures a user name may not be tried from a peer for a while that doubles. The same for
+//! Slows guessing down: after a few failures a user name may not be tried from a network for a while that doubles. The same for
 //! names that exist and names that do not.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::network::Network;
+use crate::error::{Error, Result};
 
 /// A forgotten password is mistyped a few times.
 const FREE_FAILURES: u32 = 3;
@@ -12,11 +15,32 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Failures are forgotten after this.
 const KEEP: Duration = Duration::from_secs(600);
-/// Names and peers remembered; an attacker's flood pushes out its own oldest.
-const MAX_REMEMBERED: usize = 10_000;
+/// Networks remembered; one more pushes out the one that has been quiet for longest.
+const MAX_NETWORKS: usize = 10_000;
+/// Names of one network that are told apart. The others share one pause, so that a flood of names pushes out nobody's, nor its own.
+const MAX_NAMES: usize = 64;
+/// Of a name, in the log: what is sent as one may be of any length.
+const SHOWN_CHARS: usize = 64;
 
 #[derive(Debug, Default)]
-pub struct Backoff(Mutex<HashMap<(String, Option<IpAddr>), Failures>>);
+pub struct Backoff {
+    /// Names are remembered by their hash: nothing of what was sent is kept.
+    hasher: RandomState,
+    networks: Mutex<HashMap<Network, Guesses>>,
+}
+
+/// What one network has guessed.
+#[derive(Debug)]
+struct Guesses {
+    names: HashMap<Name, Failures>,
+    last: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Name {
+    Hashed(u64),
+    AnyOther,
+}
 
 #[derive(Debug)]
 struct Failures {
@@ -33,44 +57,92 @@ impl Failures {
     }
 }
 
+impl Guesses {
+    fn name(&self, hash: u64) -> Name {
+        let name = Name::Hashed(hash);
+        if self.names.contains_key(&name) || self.names.len() < MAX_NAMES {
+            name
+        } else {
+            Name::AnyOther
+        }
+    }
+
+    fn failed(&mut self, hash: u64) {
+        self.last = Instant::now();
+        if self.names.len() >= MAX_NAMES {
+            self.names.retain(|_, failures| failures.last.elapsed() < KEEP);
+        }
+        let name = self.name(hash);
+        let failures = self.names.entry(name).or_insert(Failures {
+            count: 0,
+            last: self.last,
+        });
+        failures.count = if failures.last.elapsed() < KEEP {
+            failures.count.saturating_add(1)
+        } else {
+            1
+        };
+        failures.last = self.last;
+    }
+}
+
 impl Backoff {
-    /// How long `user` must still wait at `peer`, if at all.
-    pub fn wait(&self, user: &str, peer: Option<IpAddr>) -> Option<Duration> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = all.get(&(user.to_owned(), peer))?;
+    /// Refuses where `user` must still wait at `network`.
+    pub fn check(&self, user: &str, network: Network) -> Result<()> {
+        match self.wait(user, network) {
+            None => Ok(()),
+            Some(left) => Err(Error::Unauthenticated(format!(
+                "too many failed log-ins; try again in {} s",
+                left.as_secs() + 1
+            ))),
+        }
+    }
+
+    fn wait(&self, user: &str, network: Network) -> Option<Duration> {
+        let hash = self.hasher.hash_one(user);
+        let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        let guesses = networks.get(&network)?;
+        let failures = guesses.names.get(&guesses.name(hash))?;
         failures
             .pause()
             .checked_sub(failures.last.elapsed())
             .filter(|left| !left.is_zero())
     }
 
-    pub fn failed(&self, user: &str, peer: Option<IpAddr>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_REMEMBERED {
-            all.retain(|_, f| f.last.elapsed() < KEEP);
+    /// Counts a wrong log-in, and says so: no more often than the pauses let through.
+    pub fn failed(&self, user: &str, network: Network) {
+        let shown: String = user.chars().take(SHOWN_CHARS).collect();
+        tracing::warn!(user = shown, peer = %network, "log-in failed");
+        let hash = self.hasher.hash_one(user);
+        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        if !networks.contains_key(&network) {
+            make_room(&mut networks);
         }
-        if all.len() >= MAX_REMEMBERED
-            && let Some(oldest) = all.iter().min_by_key(|(_, f)| f.last).map(|(key, _)| key.clone())
-        {
-            all.remove(&oldest);
-        }
-        let failures = all.entry((user.to_owned(), peer)).or_insert(Failures {
-            count: 0,
+        let guesses = networks.entry(network).or_insert(Guesses {
+            names: HashMap::new(),
             last: Instant::now(),
         });
-        failures.count = if failures.last.elapsed() < KEEP {
-            failures.count + 1
-        } else {
-            1
-        };
-        failures.last = Instant::now();
+        guesses.failed(hash);
     }
 
-    pub fn succeeded(&self, user: &str, peer: Option<IpAddr>) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&(user.to_owned(), peer));
+    pub fn succeeded(&self, user: &str, network: Network) {
+        let name = Name::Hashed(self.hasher.hash_one(user));
+        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guesses) = networks.get_mut(&network) {
+            guesses.names.remove(&name);
+        }
+    }
+}
+
+fn make_room(networks: &mut HashMap<Network, Guesses>) {
+    if networks.len() < MAX_NETWORKS {
+        return;
+    }
+    networks.retain(|_, guesses| guesses.last.elapsed() < KEEP);
+    if networks.len() >= MAX_NETWORKS
+        && let Some(quietest) = networks.iter().min_by_key(|(_, g)| g.last).map(|(network, _)| *network)
+    {
+        networks.remove(&quietest);
     }
 }
 
@@ -78,10 +150,20 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    fn network(n: usize) -> Network {
+        Network::of(Some(std::net::Ipv4Addr::from_bits(u32::try_from(n).unwrap()).into()))
+    }
+
+    fn fail(backoff: &Backoff, user: &str, network: Network) {
+        for _ in 0..FREE_FAILURES {
+            backoff.failed(user, network);
+        }
+    }
+
     #[test]
-    fn failures_pause_a_name_at_a_peer() {
+    fn failures_pause_a_name_at_a_network() {
         let backoff = Backoff::default();
-        let (here, there) = ("10.0.0.1".parse().ok(), "10.0.0.2".parse().ok());
+        let (here, there) = (network(1), network(2));
         for _ in 0..FREE_FAILURES - 1 {
             backoff.failed("alice", here);
             assert_eq!(backoff.wait("alice", here), None);
@@ -109,18 +191,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn a_flood_of_names_pushes_out_nobody() {
         let backoff = Backoff::default();
-        for n in 0..MAX_REMEMBERED + 10 {
-            backoff.0.lock().unwrap().insert(
-                (n.to_string(), None),
-                Failures {
-                    count: 1,
-                    last: Instant::now(),
-                },
-            );
+        let (victim, flood) = (network(1), network(2));
+        fail(&backoff, "alice", victim);
+        fail(&backoff, "alice", flood);
+        for n in 0..2 * MAX_NETWORKS {
+            backoff.failed(&n.to_string(), flood);
         }
-        backoff.failed("x", None);
-        assert!(backoff.0.lock().unwrap().len() <= MAX_REMEMBERED + 10);
+        assert!(backoff.wait("alice", victim).is_some());
+        assert!(backoff.wait("alice", flood).is_some());
+        // Names that are told apart no longer wait together, whether they exist or not.
+        assert!(backoff.wait("bob", flood).is_some());
+        let networks = backoff.networks.lock().unwrap();
+        assert_eq!(networks[&flood].names.len(), MAX_NAMES + 1);
+    }
+
+    #[test]
+    fn networks_are_bounded() {
+        let backoff = Backoff::default();
+        for n in 0..MAX_NETWORKS + 10 {
+            backoff.failed("alice", network(n));
+        }
+        assert_eq!(backoff.networks.lock().unwrap().len(), MAX_NETWORKS);
     }
 }

@@ -2,31 +2,25 @@
 //!
 //! Nothing told, and no time taken, says whether a user exists: an unknown one is checked against a hash that nothing fits.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ticklake_sql::Clock;
-use tokio::sync::Semaphore;
 
-use super::access::Identity;
+use super::access::{Admitted, Ground, Identity, Standing};
 use super::backoff::Backoff;
 use super::directory::Directory;
+use super::network::Network;
+use super::passwords::{Attempt, Passwords};
 use super::secrets;
 use crate::error::{Error, Result};
 use crate::ticket::{Claims, Kind, Signer};
 
-/// argon2 takes 19 MiB and a core for tens of milliseconds.
-const HASHES_AT_ONCE: usize = 2;
-const MAX_WAITING: usize = 64;
-/// A right password is not hashed again for this long.
-const KEEP: Duration = Duration::from_secs(60);
-const MAX_KEPT: usize = 1_000;
 const MAX_CREDENTIAL_BYTES: usize = 8 << 10;
 /// Go's Flight client leaves the padding out.
 const BASIC: GeneralPurpose = GeneralPurpose::new(
@@ -40,6 +34,8 @@ pub struct Peer {
     pub addr: Option<SocketAddr>,
     /// Names in the client's certificate, which was verified.
     pub names: Vec<String>,
+    /// Whether a call on the connection was let in; the connection and its calls share it.
+    pub let_in: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -49,13 +45,9 @@ pub struct Gate {
     clock: Clock,
     bearer_lifetime: Duration,
     backoff: Backoff,
-    /// Keyed hash of user and password -> when it was right, and the generation that it was right for.
-    kept: Mutex<HashMap<[u8; 32], (Instant, u32)>>,
-    key: [u8; 32],
+    passwords: Passwords,
     /// What no password fits.
     nobody: String,
-    hashing: Arc<Semaphore>,
-    waiting: AtomicUsize,
 }
 
 impl Gate {
@@ -68,24 +60,25 @@ impl Gate {
         Ok(Self {
             directory,
             signer,
+            passwords: Passwords::new(clock.clone()),
             clock,
             bearer_lifetime,
             backoff: Backoff::default(),
-            kept: Mutex::default(),
-            key: secrets::random(),
             nobody,
-            hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
-            waiting: AtomicUsize::new(0),
         })
     }
 
     /// Who calls. Without a users file any header is ignored: some clients send `Bearer None`.
-    pub async fn identify(&self, authorization: Option<&str>, peer: &Peer) -> Result<Identity> {
+    pub async fn identify(&self, authorization: Option<&str>, peer: &Peer) -> Result<Admitted> {
         if self.directory.is_anonymous() {
-            return Ok(Identity::anonymous());
+            return Ok(Admitted {
+                identity: Identity::anonymous(),
+                standing: Standing::on(Ground::Password),
+            });
         }
-        if let Some(known) = peer.names.iter().find_map(|name| self.directory.identity(name)) {
-            return Ok(known);
+        if let Some(identity) = peer.names.iter().find_map(|name| self.directory.identity(name)) {
+            let standing = Standing::on(Ground::Certificate);
+            return Ok(Admitted { identity, standing });
         }
         let Some(authorization) = authorization else {
             return Err(Error::Unauthenticated(
@@ -98,128 +91,89 @@ impl Gate {
         match authorization.split_once(' ') {
             Some((scheme, text)) if scheme.eq_ignore_ascii_case("basic") => {
                 let (user, password) = decode_basic(text.trim()).ok_or_else(refused)?;
-                self.log_in(&user, &password, peer.addr.map(|a| a.ip())).await
+                let network = Network::of(peer.addr.map(|addr| addr.ip()));
+                self.log_in(&user, &password, network).await
             }
             Some((scheme, text)) if scheme.eq_ignore_ascii_case("bearer") => self.bearer(text.trim()),
             _ => Err(refused()),
         }
     }
 
-    /// A bearer for `identity`, good on every replica with the same key.
-    pub fn give_bearer(&self, identity: &Identity) -> String {
-        let claims = Claims {
+    /// A bearer for a caller, good on every replica with the same key for as long as what the caller was let in by.
+    pub fn give_bearer(&self, admitted: &Admitted) -> String {
+        let Admitted { identity, standing } = admitted;
+        let mut claims = Claims {
             user: identity.user.to_string(),
             generation: identity.generation,
             ..Default::default()
         };
-        BASE64_URL_SAFE_NO_PAD.encode(self.signer.seal(Kind::Bearer, claims, self.bearer_lifetime))
+        match &standing.ground {
+            Ground::Password => {}
+            Ground::Token(id) => claims.token_id.clone_from(id),
+            Ground::Certificate => claims.certificate = true,
+        }
+        let left = standing.until_us.map(|until_us| {
+            let left_us = u64::try_from(until_us - self.clock.now_us()).unwrap_or_default();
+            Duration::from_micros(left_us)
+        });
+        let lifetime = left.map_or(self.bearer_lifetime, |left| left.min(self.bearer_lifetime));
+        BASE64_URL_SAFE_NO_PAD.encode(self.signer.seal(Kind::Bearer, claims, lifetime))
     }
 
-    fn bearer(&self, text: &str) -> Result<Identity> {
+    fn bearer(&self, text: &str) -> Result<Admitted> {
+        let users = self.directory.users();
+        let now = self.clock.now();
         if text.starts_with(secrets::TOKEN_PREFIX) {
-            let users = self.directory.users();
-            return users.by_token(text, self.clock.now()).ok_or_else(refused);
+            return users.by_token(text, now).ok_or_else(refused);
         }
         let token = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| refused())?;
         let claims = self.signer.open_any(Kind::Bearer, &token).map_err(|_| refused())?;
-        let identity = self.directory.identity(&claims.user).ok_or_else(refused)?;
-        if identity.generation == claims.generation {
-            Ok(identity)
-        } else {
-            Err(refused())
+        let identity = users.identity(&claims.user).ok_or_else(refused)?;
+        // A certificate logs in by itself: its bearer is good beside it, where nobody looks at bearers, and nowhere else.
+        if identity.generation != claims.generation || claims.certificate {
+            return Err(refused());
         }
+        let ground = if claims.token_id.is_empty() {
+            Ground::Password
+        } else if users.has_token(&claims.user, &claims.token_id, now) {
+            Ground::Token(claims.token_id)
+        } else {
+            return Err(refused());
+        };
+        let standing = Standing {
+            ground,
+            until_us: Some(claims.expires_us),
+        };
+        Ok(Admitted { identity, standing })
     }
 
     /// The password may also be a token of the user.
-    async fn log_in(&self, user: &str, password: &str, ip: Option<IpAddr>) -> Result<Identity> {
-        if let Some(left) = self.backoff.wait(user, ip) {
-            return Err(Error::Unauthenticated(format!(
-                "too many failed log-ins; try again in {} s",
-                left.as_secs() + 1
-            )));
-        }
+    async fn log_in(&self, user: &str, password: &str, network: Network) -> Result<Admitted> {
+        self.backoff.check(user, network)?;
         let users = self.directory.users();
         if password.starts_with(secrets::TOKEN_PREFIX) {
             let owner = users.by_token(password, self.clock.now());
-            let found = owner.filter(|identity| identity.user.as_ref() == user);
-            return self.settle(user, ip, found);
+            let found = owner.filter(|admitted| admitted.identity.user.as_ref() == user);
+            match &found {
+                Some(_) => self.backoff.succeeded(user, network),
+                None => self.backoff.failed(user, network),
+            }
+            return found.ok_or_else(refused);
         }
         let identity = users.identity(user);
-        let key = secrets::hmac(&self.key, &[user.as_bytes(), &[0], password.as_bytes()])?;
-        if let Some(identity) = &identity
-            && self.was_right(&key, identity.generation)
-        {
-            return Ok(identity.clone());
-        }
         let hash = identity.as_ref().and_then(|_| users.users.get(user)?.password.clone());
-        let matches = self.hash(password, hash.unwrap_or_else(|| self.nobody.clone())).await?;
-        let found = identity.filter(|_| matches);
-        if let Some(identity) = &found {
-            self.keep(key, identity.generation);
-        }
-        self.settle(user, ip, found)
-    }
-
-    fn settle(&self, user: &str, ip: Option<IpAddr>, found: Option<Identity>) -> Result<Identity> {
-        match found {
-            Some(identity) => {
-                self.backoff.succeeded(user, ip);
-                Ok(identity)
-            }
-            None => {
-                self.backoff.failed(user, ip);
-                tracing::warn!(user, peer = ?ip, "log-in failed");
-                Err(refused())
-            }
-        }
-    }
-
-    /// Off the network's threads, two at once.
-    async fn hash(&self, password: &str, hash: String) -> Result<bool> {
-        let _waiting = Waiting::enter(&self.waiting)?;
-        let permit = self.hashing.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| Error::Busy("the server is shutting down".into()))?;
-        let password = password.to_owned();
-        let checked = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            secrets::password_matches(&password, &hash)
-        });
-        checked.await.map_err(|e| Error::Internal(format!("log-in ended: {e}")))
-    }
-
-    fn was_right(&self, key: &[u8; 32], generation: u32) -> bool {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key)
-            .is_some_and(|(at, of)| at.elapsed() < KEEP && *of == generation)
-    }
-
-    fn keep(&self, key: [u8; 32], generation: u32) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.retain(|_, (at, _)| at.elapsed() < KEEP);
-        }
-        if kept.len() < MAX_KEPT {
-            kept.insert(key, (Instant::now(), generation));
-        }
-    }
-}
-
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize) -> Result<Self> {
-        let before = waiting.fetch_add(1, Ordering::SeqCst);
-        let place = Self(waiting);
-        if before >= MAX_WAITING {
-            return Err(Error::Busy("too many log-ins at once".into()));
-        }
-        Ok(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let attempt = Attempt {
+            user,
+            password,
+            hash: hash.unwrap_or_else(|| self.nobody.clone()),
+            generation: identity.as_ref().map(|identity| identity.generation),
+            network,
+        };
+        let right = self.passwords.check(attempt, &self.backoff).await?;
+        let identity = identity.filter(|_| right).ok_or_else(refused)?;
+        self.backoff.succeeded(user, network);
+        let standing = Standing::on(Ground::Password);
+        Ok(Admitted { identity, standing })
     }
 }
 
@@ -237,14 +191,30 @@ fn decode_basic(text: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use chrono::DateTime;
 
     use super::super::users::{READER, UsersFile};
     use super::*;
 
+    const LIFETIME: Duration = Duration::from_secs(60);
+
     fn gate(path: &Path) -> Gate {
-        let signer = Signer::new(vec![vec![7; 32]], Clock::system()).unwrap();
+        gate_at(path, Clock::system())
+    }
+
+    fn gate_at(path: &Path, clock: Clock) -> Gate {
+        let signer = Signer::new(vec![vec![7; 32]], clock.clone()).unwrap();
         let directory = Directory::open(Some(path)).unwrap();
-        Gate::new(directory, signer, Clock::system(), Duration::from_secs(60)).unwrap()
+        Gate::new(directory, signer, clock, LIFETIME).unwrap()
+    }
+
+    fn by_password(gate: &Gate, user: &str) -> Admitted {
+        Admitted {
+            identity: gate.directory.identity(user).unwrap(),
+            standing: Standing::on(Ground::Password),
+        }
     }
 
     fn basic(user: &str, password: &str) -> String {
@@ -262,17 +232,17 @@ mod tests {
         let (_, token) = file.create_token("alice", expires).unwrap();
         let gate = gate(&path);
         let peer = Peer::default();
-        let who = async |header: &str| gate.identify(Some(header), &peer).await.map(|i| i.user.to_string());
+        let who = async |header: &str| {
+            let admitted = gate.identify(Some(header), &peer).await;
+            admitted.map(|admitted| admitted.identity.user.to_string())
+        };
 
         for header in [
             basic("alice", "correct horse"),
             basic("alice", &token),
             basic("alice", "correct horse").trim_end_matches('=').to_owned(),
             format!("Bearer {token}"),
-            format!(
-                "bearer {}",
-                gate.give_bearer(&gate.directory.identity("alice").unwrap())
-            ),
+            format!("bearer {}", gate.give_bearer(&by_password(&gate, "alice"))),
         ] {
             assert_eq!(who(&header).await.unwrap(), "alice", "{header}");
         }
@@ -280,7 +250,8 @@ mod tests {
             names: vec!["carol".into()],
             ..Default::default()
         };
-        assert_eq!(gate.identify(None, &certified).await.unwrap().user.as_ref(), "carol");
+        let carol = gate.identify(None, &certified).await.unwrap();
+        assert_eq!(carol.identity.user.as_ref(), "carol");
 
         let mut texts = Vec::new();
         for header in [
@@ -301,25 +272,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn guessing_is_slowed_down_and_a_right_password_is_kept() {
+    async fn guessing_is_slowed_down_for_names_that_exist_and_that_do_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.toml");
-        UsersFile::open(&path)
-            .unwrap()
-            .add("alice", READER, Some("correct horse"))
-            .unwrap();
+        let mut file = UsersFile::open(&path).unwrap();
+        file.add("alice", READER, Some("correct horse")).unwrap();
         let gate = gate(&path);
         let at = |ip: &str| Peer {
             addr: format!("{ip}:1").parse().ok(),
-            names: Vec::new(),
+            ..Default::default()
         };
-        for user in ["alice", "nobody"] {
+        for (user, guess) in [
+            ("alice", "wrong"),
+            ("nobody", "wrong"),
+            ("bob", "tlk_00_wrong"),
+            (&"x".repeat(4_000), "wrong"),
+        ] {
             for _ in 0..3 {
-                assert!(
-                    gate.identify(Some(&basic(user, "wrong")), &at("10.0.0.1"))
-                        .await
-                        .is_err()
-                );
+                let refused = gate.identify(Some(&basic(user, guess)), &at("10.0.0.1")).await;
+                assert!(refused.is_err());
             }
             let refused = gate
                 .identify(Some(&basic(user, "correct horse")), &at("10.0.0.1"))
@@ -330,12 +301,95 @@ mod tests {
         gate.identify(Some(&basic("alice", "correct horse")), &at("10.0.0.2"))
             .await
             .unwrap();
-        assert_eq!(gate.kept.lock().unwrap().len(), 1);
-        // Kept, so it needs none of the places in which passwords are hashed.
-        gate.hashing.close();
-        gate.identify(Some(&basic("alice", "correct horse")), &at("10.0.0.3"))
-            .await
-            .unwrap();
+    }
+
+    /// Whoever has no password, or is no user, is hashed for like everyone else.
+    #[tokio::test]
+    async fn no_time_tells_whether_a_user_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        let mut file = UsersFile::open(&path).unwrap();
+        file.add("alice", READER, Some("correct horse")).unwrap();
+        file.add("carol", READER, None).unwrap();
+        file.add("dave", READER, Some("correct horse")).unwrap();
+        file.revoke("dave").unwrap();
+        let gate = Arc::new(gate(&path));
+        let both = gate.passwords.hashing().acquire_many_owned(2).await.unwrap();
+        let long = "x".repeat(4_000);
+        let names = ["alice", "carol", "dave", "nobody", &long];
+        let calls = names.map(|name| {
+            let (gate, header) = (gate.clone(), basic(name, "wrong"));
+            tokio::spawn(async move { gate.identify(Some(&header), &Peer::default()).await })
+        });
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while gate.passwords.waiting() < names.len() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "not all of them wait to be hashed"
+            );
+            tokio::task::yield_now().await;
+        }
+        drop(both);
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap_err().to_string(), refused().to_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bearer_stands_on_what_it_was_given_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.toml");
+        let now_us = Arc::new(AtomicI64::new(0));
+        let now = now_us.clone();
+        let clock = Clock::from_fn(move || DateTime::from_timestamp_micros(now.load(Ordering::SeqCst)).unwrap());
+        let mut file = UsersFile::open(&path).unwrap();
+        file.add("alice", READER, Some("correct horse")).unwrap();
+        let at = |seconds: i64| DateTime::from_timestamp(seconds, 0).unwrap();
+        let (short, short_text) = file.create_token("alice", at(30)).unwrap();
+        let (long, long_text) = file.create_token("alice", at(600)).unwrap();
+        let gate = gate_at(&path, clock);
+        let peer = Peer::default();
+        let certified = Peer {
+            names: vec!["alice".into()],
+            ..Default::default()
+        };
+        let exchange = async |header: &str, peer: &Peer| {
+            let admitted = gate.identify(Some(header), peer).await.unwrap();
+            format!("Bearer {}", gate.give_bearer(&admitted))
+        };
+        let by_short = exchange(&format!("Bearer {short_text}"), &peer).await;
+        let by_long = exchange(&basic("alice", &long_text), &peer).await;
+        let by_word = exchange(&basic("alice", "correct horse"), &peer).await;
+        let by_certificate = exchange("", &certified).await;
+        let stands = async |header: &str, gate: &Gate| gate.identify(Some(header), &peer).await.is_ok();
+        assert!(stands(&by_short, &gate).await && stands(&by_long, &gate).await && stands(&by_word, &gate).await);
+        // Beside its certificate, and nowhere else.
+        assert!(gate.identify(Some(&by_certificate), &certified).await.is_ok());
+        assert!(!stands(&by_certificate, &gate).await);
+
+        // One that logs in again gains no time, nor loses what it stands on.
+        now_us.store(29_999_999, Ordering::SeqCst);
+        let again = exchange(&by_short, &peer).await;
+        let word_again = exchange(&by_word, &peer).await;
+        assert!(stands(&again, &gate).await && stands(&word_again, &gate).await);
+        now_us.store(30_000_000, Ordering::SeqCst);
+        assert!(!stands(&by_short, &gate).await && !stands(&again, &gate).await);
+        now_us.store(59_999_999, Ordering::SeqCst);
+        assert!(stands(&by_long, &gate).await && stands(&word_again, &gate).await);
+        let long_again = exchange(&by_long, &peer).await;
+        now_us.store(60_000_000, Ordering::SeqCst);
+        assert!(!stands(&by_long, &gate).await && !stands(&long_again, &gate).await);
+        assert!(!stands(&by_word, &gate).await && !stands(&word_again, &gate).await);
+
+        // A token that is revoked takes its bearers with it, and no other's.
+        let by_long = exchange(&basic("alice", &long_text), &peer).await;
+        let by_word = exchange(&basic("alice", "correct horse"), &peer).await;
+        file.revoke_token(&long).unwrap();
+        file.revoke_token(&short).unwrap();
+        let signer = gate.signer.clone();
+        let directory = Directory::open(Some(&path)).unwrap();
+        let later = Gate::new(directory, signer, gate.clock.clone(), LIFETIME).unwrap();
+        assert!(!stands(&by_long, &later).await && stands(&by_word, &later).await);
     }
 
     #[tokio::test]
@@ -346,7 +400,7 @@ mod tests {
         file.add("alice", READER, Some("correct horse")).unwrap();
         let bearer = {
             let gate = gate(&path);
-            gate.give_bearer(&gate.directory.identity("alice").unwrap())
+            gate.give_bearer(&by_password(&gate, "alice"))
         };
         file.revoke("alice").unwrap();
         file.add("alice", READER, Some("another horse")).unwrap();
@@ -359,8 +413,8 @@ mod tests {
     #[tokio::test]
     async fn without_users_everyone_is_the_anonymous_reader() {
         let signer = Signer::new(vec![], Clock::system()).unwrap();
-        let gate = Gate::new(Directory::open(None).unwrap(), signer, Clock::system(), KEEP).unwrap();
-        let identity = gate.identify(Some("Bearer None"), &Peer::default()).await.unwrap();
-        assert_eq!(identity, Identity::anonymous());
+        let gate = Gate::new(Directory::open(None).unwrap(), signer, Clock::system(), LIFETIME).unwrap();
+        let admitted = gate.identify(Some("Bearer None"), &Peer::default()).await.unwrap();
+        assert_eq!(admitted.identity, Identity::anonymous());
     }
 }

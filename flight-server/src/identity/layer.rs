@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use tonic::Status;
@@ -66,9 +67,11 @@ where
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
         Box::pin(async move {
             match gate.identify(authorization.as_deref(), &peer).await {
-                Ok(identity) => {
+                Ok(admitted) => {
+                    peer.let_in.store(true, Ordering::Relaxed);
                     let offers = !session_cookie::is_sent(request.headers());
-                    request.extensions_mut().insert(identity);
+                    request.extensions_mut().insert(admitted.identity.clone());
+                    request.extensions_mut().insert(admitted);
                     let mut response = inner.call(request).await?;
                     if offers {
                         session_cookie::offer(response.headers_mut());

@@ -1,8 +1,8 @@
 //! Who calls, and what they may read.
 //!
 //! Reading order: `access` is what a caller may do; `users` is the file of those who may log in, `secrets` how their
-//! passwords and tokens are kept; `directory` follows the file; `gate` judges the credentials of a call, `backoff` slows
-//! guessing down; `layer` stands before every RPC.
+//! passwords and tokens are kept; `directory` follows the file; `gate` judges the credentials of a call; `network` is where guesses come
+//! from, `backoff` slows them down, `passwords` bounds what they cost; `layer` stands before every RPC.
 
 mod access;
 
@@ -12,13 +12,17 @@ mod users;
 
 mod directory;
 
+mod network;
+
 mod backoff;
+
+mod passwords;
 
 mod gate;
 
 mod layer;
 
-pub use access::Identity;
+pub use access::{Admitted, Identity};
 pub use directory::Directory;
 pub use gate::{Gate, Peer};
 pub use layer::GateLayer;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::access::Identity;
+use super::access::{Admitted, Ground, Identity, Standing};
 use super::secrets::{self, ScramVerifier};
 use crate::error::{Error, Result};
 
@@ -127,7 +127,7 @@ impl Users {
     }
 
     /// The user whose token `text` is, unless it has expired.
-    pub fn by_token(&self, text: &str, now: DateTime<Utc>) -> Option<Identity> {
+    pub fn by_token(&self, text: &str, now: DateTime<Utc>) -> Option<Admitted> {
         let (id, secret) = secrets::split_token(text)?;
         let digest = secrets::token_digest(secret);
         let mut found = None;
@@ -136,10 +136,20 @@ impl Users {
                 && secrets::digests_equal(&token.sha256, &digest)
                 && token.expires > now
             {
-                found = self.identity(name);
+                let standing = Standing {
+                    ground: Ground::Token(id.to_owned()),
+                    until_us: Some(token.expires.timestamp_micros()),
+                };
+                found = self.identity(name).map(|identity| Admitted { identity, standing });
             }
         }
         found
+    }
+
+    /// Whether `name` still has the token `id`, and that has not expired.
+    pub fn has_token(&self, name: &str, id: &str, now: DateTime<Utc>) -> bool {
+        let token = self.users.get(name).and_then(|user| user.tokens.get(id));
+        token.is_some_and(|token| token.expires > now)
     }
 }
 
@@ -333,9 +343,14 @@ mod tests {
         let alice = users.identity("alice").unwrap();
         assert!(!alice.admin && users.identity("root").unwrap().admin);
         assert_eq!(users.identity("bob"), None);
-        assert_eq!(users.by_token(&token.1, later(0)).unwrap().user.as_ref(), "alice");
+        assert_eq!(
+            users.by_token(&token.1, later(0)).unwrap().identity.user.as_ref(),
+            "alice"
+        );
         assert_eq!(users.by_token(&token.1, later(10)), None, "expired");
         assert_eq!(users.by_token(&format!("{}x", token.1), later(0)), None);
+        assert!(users.has_token("alice", &token.0, later(0)) && !users.has_token("alice", &token.0, later(10)));
+        assert!(!users.has_token("root", &token.0, later(0)));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains("correct horse") && !text.contains(&token.1));
 

@@ -131,7 +131,7 @@ async fn shake_hands(
 ) -> io::Result<Connection> {
     let mut peer = Peer {
         addr: Some(addr),
-        names: Vec::new(),
+        ..Default::default()
     };
     let (io, said) = match tls {
         None => {

@@ -15,6 +15,7 @@ mod newest;
 mod prepared;
 mod refusals;
 mod results;
+mod rights;
 mod serving;
 mod snapshots;
 mod stalling;
