@@ -9,6 +9,7 @@ mod options;
 mod server;
 mod status;
 
+mod followed;
 mod health;
 mod identity;
 mod transport;

@@ -15,6 +15,7 @@ use tonic::transport::Server;
 
 use crate::engine::{Engine, Runtimes};
 use crate::error::{Error, Result};
+use crate::followed::Alarm;
 use crate::health;
 use crate::identity::{Directory, Gate, GateLayer};
 use crate::options::ServerOptions;
@@ -85,11 +86,16 @@ pub async fn serve(
     let signer = Signer::new(keys, lake.clock().clone())?;
     let directory = Directory::open(options.users_file.as_deref())?;
     let tls = options.tls.clone().map(Tls::load).transpose()?;
-    followers.spawn(directory.clone().follow(stop_followers.clone()));
-    if let Some(tls) = tls.clone() {
-        followers.spawn(tls.follow(stop_followers.clone()));
-    }
     let clock = lake.clock().clone();
+    let alarm = |name| Alarm {
+        name,
+        status: status.clone(),
+        clock: clock.clone(),
+    };
+    followers.spawn(directory.clone().follow(alarm("users"), stop_followers.clone()));
+    if let Some(tls) = tls.clone() {
+        followers.spawn(tls.follow(alarm("certificates"), stop_followers.clone()));
+    }
     let gate = Arc::new(Gate::new(directory, signer.clone(), clock, options.bearer_lifetime)?);
     let snapshots = Snapshots::new(
         lake,

@@ -1,5 +1,6 @@
 //! Counters of a running server, as the heartbeat shows them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +16,8 @@ pub struct ServerStatus {
     queued: AtomicI64,
     store_probes: AtomicU64,
     refused_logins: AtomicU64,
+    /// Why a changed file was not taken, by what it holds; empty: it was.
+    files: Mutex<BTreeMap<&'static str, String>>,
     last_error: Mutex<Option<(i64, String)>>,
     addr: Mutex<Option<String>>,
 }
@@ -22,6 +25,8 @@ pub struct ServerStatus {
 impl ServerStatus {
     pub fn snapshot(&self) -> Value {
         let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let not_taken: BTreeMap<_, _> = files.into_iter().filter(|(_, why)| !why.is_empty()).collect();
         json!({
             "addr": *self.addr.lock().unwrap_or_else(PoisonError::into_inner),
             "queries": self.queries.load(Ordering::Relaxed),
@@ -32,6 +37,7 @@ impl ServerStatus {
             "queued": self.queued.load(Ordering::Relaxed),
             "store_probes": self.store_probes.load(Ordering::Relaxed),
             "refused_logins": self.refused_logins.load(Ordering::Relaxed),
+            "files_not_taken": not_taken,
             "last_error": last_error.map(|(at_us, message)| json!({ "at_us": at_us, "message": message })),
         })
     }
@@ -94,7 +100,23 @@ impl ServerStatus {
                 "# HELP ticklake_serve_{name} {help}\n# TYPE ticklake_serve_{name} {kind}\nticklake_serve_{name} {value}\n"
             ));
         }
+        text.push_str("# HELP ticklake_serve_file_not_taken 1 while a changed file does not read and what was read before it serves on.\n# TYPE ticklake_serve_file_not_taken gauge\n");
+        for (name, why) in self.files.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let refused = u8::from(!why.is_empty());
+            text.push_str(&format!("ticklake_serve_file_not_taken{{file=\"{name}\"}} {refused}\n"));
+        }
         text
+    }
+
+    pub(crate) fn file_taken(&self, name: &'static str) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.insert(name, String::new());
+    }
+
+    /// Whether `why` is news.
+    pub(crate) fn file_refused(&self, name: &'static str, why: String) -> bool {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.insert(name, why.clone()) != Some(why)
     }
 
     pub(crate) fn listening(&self, addr: String) {

@@ -1,12 +1,10 @@
 //! TLS from files that may change while the server runs: certificate, key, and the authority of client certificates.
 //!
-//! A changed file is read within a second. One that does not read keeps what was there, and is said in the log; at the start it
-//! is an error, for a server that was told to encrypt never serves plain text.
+//! A file that does not read keeps what was there; at the start it is an error, for a server that was told to encrypt never serves plain
+//! text.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,8 +13,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::followed::{Alarm, Files};
 
 /// PEM files.
 #[derive(Debug, Clone)]
@@ -40,14 +37,21 @@ const HTTP_2: &[u8] = b"h2";
 #[derive(Debug)]
 struct Shared {
     files: TlsFiles,
+    followed: Files,
     config: RwLock<Arc<ServerConfig>>,
 }
 
 impl Tls {
     pub fn load(files: TlsFiles) -> Result<Self> {
+        let paths = [&files.certificate, &files.key].into_iter().chain(&files.client_ca);
+        let followed = Files::new(paths.cloned().collect());
         let config = RwLock::new(Arc::new(read(&files)?));
         Ok(Self {
-            shared: Arc::new(Shared { files, config }),
+            shared: Arc::new(Shared {
+                files,
+                followed,
+                config,
+            }),
             protocol: HTTP_2,
         })
     }
@@ -73,28 +77,14 @@ impl Tls {
     }
 
     /// Follows the files until `stop`.
-    pub async fn follow(self, stop: CancellationToken) {
-        let mut seen = stamps(&self.shared.files);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            let now = stamps(&self.shared.files);
-            if now == seen {
-                continue;
-            }
-            seen = now;
-            match read(&self.shared.files) {
-                Ok(config) => {
-                    *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-                    tracing::info!(certificate = %self.shared.files.certificate.display(), "certificate files read again");
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the changed certificate files are not taken; the old ones serve on")
-                }
-            }
-        }
+    pub async fn follow(self, alarm: Alarm, stop: CancellationToken) {
+        let shared = self.shared;
+        let read = || {
+            let config = Arc::new(read(&shared.files)?);
+            *shared.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+            Ok(())
+        };
+        shared.followed.clone().follow(alarm, stop, read).await;
     }
 }
 
@@ -147,20 +137,6 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
         "cannot use {} for TLS: {error}; give a PEM file",
         path.display()
     ))
-}
-
-type Stamp = Option<(u64, i64, i64)>;
-
-fn stamps(files: &TlsFiles) -> [Stamp; 3] {
-    let stamp = |path: &Path| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
-    };
-    [
-        stamp(&files.certificate),
-        stamp(&files.key),
-        files.client_ca.as_deref().and_then(stamp),
-    ]
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod bombs;
 mod catalogs;
 mod faults;
 mod fixture;
+mod followed;
 mod identity;
 mod lanes;
 mod latest;
