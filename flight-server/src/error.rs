@@ -63,6 +63,8 @@ pub enum Error {
     Limit(String),
     #[error("the query took longer than {}; narrow it or ask for a longer timeout", humanize(*.0))]
     Deadline(Duration),
+    #[error("the request has not come within {0}; send it again")]
+    Late(String),
     #[error("the query was cancelled")]
     Cancelled,
     #[error("{0}")]
@@ -81,7 +83,7 @@ impl Error {
             Error::Busy(_) | Error::Store(_) | Error::Cancelled => ErrorKind::Retry,
             Error::NotFound(_) => ErrorKind::NotFound,
             Error::ReadOnly(_) | Error::Ticket(_) | Error::Denied(_) | Error::Unauthenticated(_) => ErrorKind::Denied,
-            Error::Limit(_) | Error::Deadline(_) => ErrorKind::Limit,
+            Error::Limit(_) | Error::Deadline(_) | Error::Late(_) => ErrorKind::Limit,
             Error::Internal(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -102,7 +104,7 @@ impl Error {
             Error::NotFound(_) => Code::NotFound,
             Error::Busy(_) | Error::Store(_) => Code::Unavailable,
             Error::Limit(_) => Code::ResourceExhausted,
-            Error::Deadline(_) => Code::DeadlineExceeded,
+            Error::Deadline(_) | Error::Late(_) => Code::DeadlineExceeded,
             Error::Cancelled => Code::Cancelled,
             Error::Unsupported(_) => Code::Unimplemented,
             Error::Config(_) | Error::Internal(_) => Code::Internal,

@@ -1,7 +1,6 @@
 //! The HTTP face: is it alive, is it ready, and figures for Prometheus. No data leaves here.
 
-use std::io;
-use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures::StreamExt;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::identity::digests_equal;
 use crate::options::{Figures, Secret};
@@ -106,50 +108,36 @@ pub async fn serve(
     face: Face,
     stop: CancellationToken,
 ) {
-    let Ok(addr) = listener.local_addr() else { return };
-    tracing::info!(%addr, "serving health and metrics");
-    let accepted = Accepted {
-        incoming: accept(listener, tls, limits, stop.clone()),
-        addr,
-    };
-    let serving = axum::serve(accepted, router(face)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let cut_off = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        ended = serving.into_future() => if let Err(error) = ended {
-            tracing::error!(%addr, %error, "health and metrics ended");
-        },
-        () = cut_off => {}
+    if let Ok(addr) = listener.local_addr() {
+        tracing::info!(%addr, "serving health and metrics");
     }
-}
-
-/// Connections as axum takes them.
-struct Accepted {
-    incoming: ReceiverStream<io::Result<Connection>>,
-    addr: SocketAddr,
-}
-
-impl axum::serve::Listener for Accepted {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            match self.incoming.next().await {
-                Some(Ok(connection)) => {
-                    let addr = connection.addr().unwrap_or(self.addr);
-                    return (connection, addr);
-                }
-                Some(Err(_)) => {}
-                // No more to come: the server is stopping.
-                None => std::future::pending().await,
-            }
+    let mut incoming = accept(listener, tls, limits, stop.clone());
+    let router = router(face);
+    let connections = TaskTracker::new();
+    while let Some(accepted) = incoming.next().await {
+        if let Ok(connection) = accepted {
+            connections.spawn(answer(connection, router.clone(), limits.handshake, stop.clone()));
         }
     }
+    connections.close();
+    connections.wait().await;
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.addr)
+/// Answers what is asked on a connection. One that takes longer than `head` to ask, at first or again, is closed.
+async fn answer(connection: Connection, router: Router, head: Duration, stop: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head);
+    let service = TowerToHyperService::new(router);
+    let mut serving = pin!(http.serve_connection(TokioIo::new(connection), service));
+    tokio::select! {
+        ended = serving.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection of health and metrics ended");
+            }
+        }
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            let _cut_off = tokio::time::timeout(DRAIN, serving).await;
+        }
     }
 }

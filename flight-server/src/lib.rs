@@ -1,6 +1,6 @@
 //! SQL faces over the lake, read-only: Arrow Flight SQL. One query path behind every face.
 //!
-//! Reading order: `server` accepts over `transport` and lets in by `identity`; `wire` and `service` dispatch to one file per RPC
+//! Reading order: `server` accepts over `transport`, lets in by `identity` and bounds what arrives (`arriving`); `wire` and `service` dispatch to one file per RPC
 //! family (`handshake`, `statement`, `prepared`, `catalog`, `keys`, `info`, `xdbc`, `actions`, `cancel`, `session`); `engine` is the query path (`plan`, `snapshot`, `scan`, `stream`);
 //! `ticket`, `parameters`, `values`, `placeholders`, `profile` and `output` are what goes over the wire.
 
@@ -9,6 +9,7 @@ mod options;
 mod server;
 mod status;
 
+mod arriving;
 mod followed;
 mod health;
 mod identity;

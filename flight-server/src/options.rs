@@ -51,13 +51,15 @@ pub struct ServerOptions {
     pub redact_sql: bool,
     /// Bytes of a statement.
     pub max_statement_bytes: usize,
-    /// A client that takes nothing of its result for this long, or whose values take longer to come, is cut off: it holds a place that others
-    /// wait for.
+    /// A client that takes nothing of its result for this long, or of whose request the next message takes longer to come, is cut off: it holds a
+    /// place that others wait for.
     pub reader_timeout: Duration,
     /// Open connections of one listener; more wait in the system's queue.
     pub max_connections: usize,
     /// What a connection may take until it has shaken hands over TLS and begun to speak HTTP.
     pub handshake_timeout: Duration,
+    /// And until a call on it was let in, where there are users.
+    pub log_in_timeout: Duration,
     /// Between pings to a client; one that does not answer for as long again is gone.
     pub keepalive: Duration,
     /// Life of a ticket and of a prepared statement's handle.
@@ -99,6 +101,7 @@ impl Default for ServerOptions {
             reader_timeout: Duration::from_secs(60),
             max_connections: 4_096,
             handshake_timeout: Duration::from_secs(10),
+            log_in_timeout: Duration::from_secs(60),
             keepalive: Duration::from_secs(20),
             ticket_lifetime: Duration::from_secs(24 * 3600),
             bearer_lifetime: Duration::from_secs(30 * 24 * 3600),

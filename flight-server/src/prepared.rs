@@ -17,7 +17,7 @@ use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use futures::TryStreamExt;
 use prost::Message;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Request;
+use tonic::{Code, Request};
 
 use crate::caller::Caller;
 use crate::error::{Error, Result, humanize};
@@ -121,11 +121,10 @@ async fn read(frames: Vec<Result<FlightData, FlightError>>, count: usize) -> Res
 async fn receive(mut stream: PeekableFlightDataStream) -> Result<Vec<Result<FlightData, FlightError>>> {
     let mut frames = Vec::new();
     let mut bytes = 0;
-    while let Some(frame) = stream
-        .try_next()
-        .await
-        .map_err(|e| Error::Parameter(e.message().to_owned()))?
-    {
+    while let Some(frame) = stream.try_next().await.map_err(|e| match e.code() {
+        Code::DeadlineExceeded | Code::Unavailable => Error::Limit(e.message().to_owned()),
+        _ => Error::Parameter(e.message().to_owned()),
+    })? {
         // Whatever it holds: one that holds nothing is kept too.
         bytes += frame.encoded_len() + size_of::<FlightData>();
         if bytes > MAX_PARAMETER_BYTES {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
+use crate::arriving::ArrivalLayer;
 use crate::engine::{Engine, Runtimes};
 use crate::error::{Error, Result};
 use crate::followed::Alarm;
@@ -28,7 +29,9 @@ use crate::transport::{ConnectionLimits, HTTP_1, Opening, Tls, accept};
 use crate::wire::Wire;
 
 /// Parameter batches come in one message; answers are split before they get near it.
-const MAX_REQUEST_BYTES: usize = 16 << 20;
+const MAX_REQUEST_BYTES: u32 = 16 << 20;
+/// Of all requests whose messages have come in part.
+const MAX_ARRIVING_BYTES: usize = 256 << 20;
 /// Address space, not memory: trees of statements and plans are walked by recursion (`bounds` says how deep).
 const QUERY_STACK_BYTES: usize = 64 << 20;
 /// For what reads no rows: one of them parses the long statements.
@@ -64,12 +67,15 @@ pub async fn serve(
         check_exposure(address(http)?, &options)?;
     }
     let (drain_timeout, keepalive) = (options.drain_timeout, options.keepalive);
-    let limits = |opening| ConnectionLimits {
+    let limits = |opening, log_in| ConnectionLimits {
         open: options.max_connections,
         handshake: options.handshake_timeout,
+        log_in,
         opening,
     };
-    let (flight_limits, http_limits) = (limits(Opening::Http2), limits(Opening::Http1));
+    let log_in = options.users_file.as_ref().map(|_| options.log_in_timeout);
+    let (flight_limits, http_limits) = (limits(Opening::Http2, log_in), limits(Opening::Http1, None));
+    let arrival = ArrivalLayer::new(options.reader_timeout, MAX_REQUEST_BYTES, MAX_ARRIVING_BYTES);
     let followers = TaskTracker::new();
     let stop_followers = CancellationToken::new();
     let _stop_followers = stop_followers.clone().drop_guard();
@@ -124,7 +130,7 @@ pub async fn serve(
     )?;
     let service = Wire(Service::new(Arc::new(engine), gate.clone())?);
     let flight = FlightServiceServer::new(service)
-        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_decoding_message_size(MAX_REQUEST_BYTES as usize)
         .max_encoding_message_size(usize::MAX);
 
     status.listening(addr.to_string());
@@ -143,6 +149,7 @@ pub async fn serve(
             gate,
             status: status.clone(),
         })
+        .layer(arrival)
         .layer(TimesLayer)
         .add_service(flight)
         .serve_with_incoming_shutdown(incoming, async move { stop_accepting.cancelled().await });

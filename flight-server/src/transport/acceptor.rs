@@ -1,9 +1,11 @@
-//! Accepts connections and shakes hands with many at once: one that stalls holds up nobody.
+//! Accepts connections and shakes hands with many at once: one that stalls holds up nobody, and one on which nobody logs in is closed.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -37,6 +40,8 @@ pub struct ConnectionLimits {
     pub open: usize,
     /// Until it has shaken hands over TLS and begun to speak.
     pub handshake: Duration,
+    /// And until a call on it was let in; None: any call is.
+    pub log_in: Option<Duration>,
     pub opening: Opening,
 }
 
@@ -64,6 +69,8 @@ pub struct Connection {
     /// Read already, and to be read first.
     said: Bytes,
     peer: Peer,
+    /// Until a call was let in.
+    log_in_by: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -110,7 +117,7 @@ async fn accept_all(
         let _unchanged = socket.set_nodelay(true);
         let (tls, sender) = (tls.clone(), sender.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(limits.handshake, shake_hands(socket, addr, tls, limits.opening, place)).await {
+            match tokio::time::timeout(limits.handshake, shake_hands(socket, addr, tls, limits, place)).await {
                 Ok(Ok(connection)) => {
                     let _server_gone = sender.send(Ok(connection)).await;
                 }
@@ -126,7 +133,7 @@ async fn shake_hands(
     mut socket: TcpStream,
     addr: SocketAddr,
     tls: Option<Tls>,
-    opening: Opening,
+    limits: ConnectionLimits,
     place: OwnedSemaphorePermit,
 ) -> io::Result<Connection> {
     let mut peer = Peer {
@@ -135,14 +142,14 @@ async fn shake_hands(
     };
     let (io, said) = match tls {
         None => {
-            let said = listen(&mut socket, opening).await?;
+            let said = listen(&mut socket, limits.opening).await?;
             (Io::Plain(socket), said)
         }
         Some(tls) => {
             let mut stream = TlsAcceptor::from(tls.config()).accept(socket).await?;
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             peer.names = shown.map(certificate::names).unwrap_or_default();
-            let said = listen(&mut stream, opening).await?;
+            let said = listen(&mut stream, limits.opening).await?;
             (Io::Tls(Box::new(stream)), said)
         }
     };
@@ -150,6 +157,7 @@ async fn shake_hands(
         io,
         said,
         peer,
+        log_in_by: limits.log_in.map(|within| Box::pin(tokio::time::sleep(within))),
         _place: place,
     })
 }
@@ -165,8 +173,17 @@ async fn listen(io: &mut (impl AsyncRead + Unpin), opening: Opening) -> io::Resu
 }
 
 impl Connection {
-    pub fn addr(&self) -> Option<SocketAddr> {
-        self.peer.addr
+    /// An error once the time to log in is over and no call was let in.
+    fn check_log_in(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(log_in_by) = &mut self.log_in_by else {
+            return Ok(());
+        };
+        if self.peer.let_in.load(Ordering::Relaxed) {
+            self.log_in_by = None;
+        } else if log_in_by.as_mut().poll(cx).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
     }
 }
 
@@ -180,6 +197,9 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Err(late) = self.check_log_in(cx) {
+            return Poll::Ready(Err(late));
+        }
         if self.said.has_remaining() {
             let first = self.said.len().min(buf.remaining());
             buf.put_slice(&self.said.split_to(first));

@@ -20,7 +20,7 @@ const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const MEANWHILE: Duration = Duration::from_secs(5);
 
 /// Another client's query is answered.
-async fn answers(server: &TestServer) {
+pub async fn answers(server: &TestServer) {
     let asked = async { number(&mut server.client().await, "SELECT 1").await };
     let answer = tokio::time::timeout(MEANWHILE, asked).await;
     assert_eq!(answer.expect("an answer meanwhile"), 1);

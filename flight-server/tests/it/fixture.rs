@@ -11,7 +11,7 @@ use datafusion::arrow::array::*;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use futures::TryStreamExt;
-use ticklake_flight_server::{ServerOptions, ServerStatus, serve};
+use ticklake_flight_server::{Listeners, ServerOptions, ServerStatus, serve};
 use ticklake_sql::commit::{Commit, Committer, Outcome};
 use ticklake_sql::data_file::{self, FileOptions};
 use ticklake_sql::{Clock, Durability, Lake, LakeOptions, Table, TableName};
@@ -153,6 +153,8 @@ pub fn rows_of(schema: &SchemaRef, symbol: &str, rows: std::ops::Range<i64>) -> 
 
 pub struct TestServer {
     pub addr: std::net::SocketAddr,
+    /// Of health and metrics.
+    pub http: Option<std::net::SocketAddr>,
     pub status: Arc<ServerStatus>,
     pub shutdown: CancellationToken,
     pub task: JoinHandle<ticklake_flight_server::Result<()>>,
@@ -160,13 +162,27 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start(lake: Lake, options: ServerOptions) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let flight = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::listening(flight.into(), lake, options)
+    }
+
+    pub async fn with_http(lake: Lake, options: ServerOptions) -> Self {
+        let listeners = Listeners {
+            flight: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            http: Some(TcpListener::bind("127.0.0.1:0").await.unwrap()),
+        };
+        Self::listening(listeners, lake, options)
+    }
+
+    fn listening(listeners: Listeners, lake: Lake, options: ServerOptions) -> Self {
+        let addr = |listener: &TcpListener| listener.local_addr().unwrap();
+        let (flight, http) = (addr(&listeners.flight), listeners.http.as_ref().map(addr));
         let status = Arc::new(ServerStatus::default());
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, lake, options, status.clone(), shutdown.clone()));
+        let task = tokio::spawn(serve(listeners, lake, options, status.clone(), shutdown.clone()));
         Self {
-            addr,
+            addr: flight,
+            http,
             status,
             shutdown,
             task,

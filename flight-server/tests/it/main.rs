@@ -4,9 +4,11 @@
 
 mod bombs;
 mod catalogs;
+mod connections;
 mod faults;
 mod fixture;
 mod followed;
+mod health;
 mod identity;
 mod lanes;
 mod latest;
