@@ -1,5 +1,6 @@
 //! `ticklake`: one binary, one role a subcommand. Parses, wires, exits; the work is in the crates.
 
+mod audit_log;
 mod backfill;
 mod backup;
 mod cli;
@@ -33,11 +34,13 @@ mod users;
 mod vacuum;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ticklake_sql::Durability;
 
+use audit_log::AuditLog;
 use cli::{Cli, Command};
 
 #[global_allocator]
@@ -60,7 +63,11 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     // A progress bar has the terminal to itself.
     let tells_progress =
         matches!(cli.command, Command::Backfill(_)) && !std::io::IsTerminal::is_terminal(&std::io::stderr());
-    logs::init(&settings.log, is_role || tells_progress)?;
+    let audit = match &cli.command {
+        Command::Up(_) => Some(AuditLog::in_folder(Path::new(&settings.up.data_dir))),
+        _ => None,
+    };
+    logs::init(&settings.log, is_role || tells_progress, audit)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {

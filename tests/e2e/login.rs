@@ -36,15 +36,10 @@ struct Server {
 fn serve(folder: &Path, args: &[&str]) -> Server {
     let mut command = ticklake(folder);
     let any_port = "127.0.0.1:0";
-    command.args([
-        "serve",
-        "--lake",
-        "lake",
-        "--flight-addr",
-        any_port,
-        "--http-addr",
-        any_port,
-    ]);
+    command.args(["serve", "--lake", "lake", "--http-addr", any_port]);
+    if !args.contains(&"--flight-addr") {
+        command.args(["--flight-addr", any_port]);
+    }
     let process = Running::start(command.args(args));
     let said = |what: &str| {
         let said = process.said();
@@ -143,6 +138,23 @@ fn an_open_address_needs_users_and_encryption() {
     assert!(refused(&[]).contains("--tls-cert"));
     assert!(refused(&["--tls-cert", "none.pem", "--tls-key", "none.pem"]).contains("none.pem"));
     assert!(refused(&["--tls-client-ca", "ca.pem"]).contains("tls_cert"));
+}
+
+#[test]
+fn serving_unencrypted_elsewhere_is_loud() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    assert!(add_user(folder, &["alice"], "correct horse"));
+    let loud = |args: &[&str]| {
+        let server = serve(folder, args);
+        let said = eventually("it serves", WITHIN, || {
+            Some(server.process.said()).filter(|said| said.contains("serving flight sql"))
+        });
+        server.process.terminate();
+        said.contains("WARN") && said.contains("serving unencrypted")
+    };
+    assert!(loud(&["--insecure", "--flight-addr", "0.0.0.0:0"]));
+    assert!(!loud(&["--insecure"]), "on loopback nobody listens in");
 }
 
 #[test]

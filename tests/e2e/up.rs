@@ -125,6 +125,59 @@ fn bars_within_seconds_and_the_folder_goes_on_after_stop_and_kill() {
     assert_exact(folder);
 }
 
+#[test]
+fn each_statement_leaves_one_audit_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let line_of = |up: &Up, sql: &str, shown: &str| {
+        eventually("an answer", Duration::from_secs(20), || up.query(folder, sql));
+        // The line is written once the last byte is out.
+        let line = eventually("its line", Duration::from_secs(5), || {
+            let log = std::fs::read_to_string(folder.join("data/audit.log")).ok()?;
+            let mut lines = log
+                .lines()
+                .filter(|line| line.contains(shown) && line.contains("\"outcome\":\"ok\""));
+            lines.next().map(str::to_owned)
+        });
+        assert!(!up.process.said().contains(shown), "{}", up.process.said());
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
+
+    let up = start(folder, &[]);
+    up.wait_for_trades(folder, 0, Duration::from_secs(20));
+    let sql = "SELECT count(*) AS audited FROM silver.trades";
+    let line = line_of(&up, sql, sql);
+    for field in ["id", "user", "peer", "client", "protocol", "outcome", "tables"] {
+        assert!(
+            line[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{field}: {line}"
+        );
+    }
+    for field in [
+        "rows",
+        "bytes",
+        "queue_ms",
+        "plan_ms",
+        "execute_ms",
+        "elapsed_ms",
+        "peak_bytes",
+    ] {
+        assert!(line[field].is_u64(), "{field}: {line}");
+    }
+    assert_eq!((&line["user"], &line["rows"]), (&"anonymous".into(), &1.into()));
+    let versions: Value = serde_json::from_str(line["tables"].as_str().unwrap()).unwrap();
+    assert!(versions["silver.trades"].is_u64(), "{line}");
+    up.process.terminate();
+
+    std::fs::write(folder.join("ticklake.toml"), "[serve]\nredact_sql = true\n").unwrap();
+    let up = start(folder, &[]);
+    let line = line_of(&up, "SELECT 'whose' AS secret", "sha256:");
+    assert!(line["sql"].as_str().unwrap().starts_with("sha256:"), "{line}");
+    up.process.terminate();
+    let log = std::fs::read_to_string(folder.join("data/audit.log")).unwrap();
+    assert!(log.contains("audited") && !log.contains("whose"), "{log}");
+}
+
 /// What a stage writes the next one reads in the same process: of what was written nothing is fetched, and what is fetched is a look for what others
 /// may have written, a few for each commit.
 #[test]
