@@ -2,6 +2,7 @@
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use prost::Message;
 use ticklake_flight_server::ServerOptions;
 
 use crate::fixture::*;
@@ -211,5 +212,51 @@ async fn a_quotient_of_sums_fits() {
     )
     .await;
     assert!(error.unwrap_err().message().contains("ivide"), "a division by zero");
+    server.stop().await;
+}
+
+/// Split by what their own rows hold, and views without what other rows hold.
+#[tokio::test]
+async fn rows_of_many_items_come_in_messages_that_clients_take() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    for (types, sql, wanted) in [
+        (
+            "strict",
+            "SELECT value % 40 AS k, array_agg(value) FROM generate_series(1, 1000000) GROUP BY k",
+            40,
+        ),
+        (
+            "arrow",
+            "SELECT arrow_cast(repeat('x', 300000 + value), 'Utf8View') FROM generate_series(1, 40)",
+            40,
+        ),
+        (
+            "arrow",
+            "SELECT make_array(arrow_cast(repeat('x', 300000), 'Utf8View')) FROM generate_series(1, 40)",
+            40,
+        ),
+    ] {
+        let mut client = server.client().await;
+        client.set_header("x-ticklake-types", types);
+        let info = describe(&mut client, sql).await.unwrap();
+        let mut request = tonic::Request::new(ticket(&info));
+        request
+            .metadata_mut()
+            .insert("x-ticklake-types", types.parse().unwrap());
+        let mut raw = arrow_flight::flight_service_client::FlightServiceClient::new(server.channel().await);
+        let mut frames = raw.do_get(request).await.unwrap().into_inner();
+        let mut messages = 0;
+        while let Some(frame) = frames.message().await.unwrap() {
+            let bytes = frame.encoded_len();
+            assert!(bytes <= 2 << 20, "{sql}: a message of {bytes} bytes");
+            messages += 1;
+        }
+        assert!(messages > 4, "{sql}: {messages} messages");
+        assert_eq!(rows(&mut client, sql).await.num_rows(), wanted, "{sql}");
+    }
+    let mut client = server.client().await;
+    client.set_header("x-ticklake-types", "arrow");
+    let refused = query(&mut client, "SELECT arrow_cast(repeat('x', 5000000), 'Utf8View')").await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
     server.stop().await;
 }
