@@ -17,6 +17,7 @@ use crate::service::Service;
 
 const SILVER_TRADES: &[&str] = &["venue", "symbol", "kind", "trade_id"];
 const BARS: &[&str] = &["venue", "symbol", "window_start"];
+const REVISIONS: &[&str] = &["bar_interval", "venue", "symbol", "window_start", "revision"];
 const LATEST: &[&str] = &["venue", "symbol"];
 
 /// `CommandGetPrimaryKeys` of FlightSql.proto.
@@ -104,7 +105,8 @@ fn key_of(name: &TableName) -> &'static [&'static str] {
     match (name.schema(), name.table()) {
         ("silver", "trades") => SILVER_TRADES,
         (latest::SCHEMA, latest::TABLE) => LATEST,
-        ("gold", table) if table.starts_with("ohlcv_") => BARS,
+        _ if *name == TableName::gold_ohlcv_revisions() => REVISIONS,
+        _ if name.ohlcv_interval().is_some() => BARS,
         _ => &[],
     }
 }
@@ -112,6 +114,7 @@ fn key_of(name: &TableName) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::AsArray;
+    use ticklake_sql::tables;
 
     use super::*;
 
@@ -137,5 +140,28 @@ mod tests {
             ..query("trades")
         };
         assert_eq!(primary_of(&other, tables.iter()).unwrap().num_rows(), 0);
+    }
+
+    /// Where no key is written none is told.
+    #[test]
+    fn keys_are_those_that_the_definitions_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sql/tables");
+        let mut written = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let (schema, table) = path.file_stem().unwrap().to_str().unwrap().split_once('_').unwrap();
+            let name = match table {
+                "ohlcv" => TableName::gold_ohlcv("1m"),
+                _ => TableName::parse(&format!("{schema}.{table}")).unwrap(),
+            };
+            let text = std::fs::read_to_string(&path).unwrap();
+            let key = text.lines().find_map(|line| line.strip_prefix("-- key: ("));
+            let key = key.map_or(Vec::new(), |rest| rest.split_once(')').unwrap().0.split(", ").collect());
+            written += usize::from(!key.is_empty());
+            assert_eq!(key_of(&name), key, "{name}");
+            let columns = &tables::spec(&name).unwrap().schema;
+            assert!(key.iter().all(|column| columns.index_of(column).is_ok()), "{name}");
+        }
+        assert_eq!(written, 3);
     }
 }
