@@ -32,6 +32,14 @@ struct Run {
     optimized: bool,
 }
 
+impl Run {
+    /// Optimizing may change what a schema says of nullability; the statement's own is what is announced.
+    fn schema<'a>(&'a self, planned: &'a Planned) -> &'a Schema {
+        let plan = if self.optimized { &planned.plan } else { &self.plan };
+        plan.schema().as_arrow()
+    }
+}
+
 /// The runs of a statement, one a row of values, one in all where it takes none.
 #[derive(Debug)]
 pub struct Runs {
@@ -39,6 +47,10 @@ pub struct Runs {
     first: Option<Run>,
     /// Those after the first, in the types that the plan expects.
     rows: VecDeque<Vec<ScalarValue>>,
+    /// Which row runs next.
+    next: usize,
+    /// What the first run was announced with; the others have no other types.
+    schema: Schema,
     bounds: Option<(Arc<RuntimeEnv>, CancellationToken)>,
 }
 
@@ -62,14 +74,14 @@ impl Runs {
             return Err(Error::Parameter("no row of values was bound".into()));
         };
         let first = run(&planned, row)?;
-        // Optimizing may change what a schema says of nullability; the statement's own is what was announced.
-        let plan = if first.optimized { &planned.plan } else { &first.plan };
-        let schema = plan.schema().as_arrow().clone();
+        let schema = first.schema(&planned).clone();
         let first = Some(first);
         let runs = Self {
             planned,
             first,
             rows,
+            next: 1,
+            schema: schema.clone(),
             bounds: None,
         };
         Ok((runs, schema))
@@ -92,6 +104,8 @@ impl Runs {
                 None => return Ok(None),
             },
         };
+        self.check_types(&run)?;
+        self.next += 1;
         let state = &self.planned.state;
         let stream = if run.optimized {
             let plan = state.query_planner().create_physical_plan(&run.plan, state).await?;
@@ -103,6 +117,23 @@ impl Runs {
             self.execute(state.create_physical_plan(&run.plan).await?, &state)?
         };
         Ok(Some(stream))
+    }
+
+    /// A value that stands in the result for itself brings its type along; cast to that of the first row, it might be rounded.
+    fn check_types(&self, run: &Run) -> Result<()> {
+        let schema = run.schema(&self.planned);
+        for (announced, field) in self.schema.fields().iter().zip(schema.fields()) {
+            let (announced, own) = (announced.data_type(), field.data_type());
+            if own != announced && !own.is_null() {
+                return Err(Error::Parameter(format!(
+                    "row {} of the values makes column {} a {own}, the first row made it a {announced}; write CAST($1 AS ...) around the \
+                     parameter, or run the rows apart",
+                    self.next,
+                    field.name()
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn execute(&self, plan: Arc<dyn ExecutionPlan>, state: &SessionState) -> Result<SendableRecordBatchStream> {

@@ -215,6 +215,65 @@ async fn unions_are_unwrapped() {
     server.stop().await;
 }
 
+/// One value a row, each of the type of its child.
+fn mixed(types: &[(&str, DataType)], children: Vec<ArrayRef>, of_rows: &[(i8, i32)]) -> ArrayRef {
+    let fields = UnionFields::from_fields(types.iter().map(|(name, t)| Field::new(*name, t.clone(), true)));
+    let (ids, offsets): (Vec<_>, Vec<_>) = of_rows.iter().copied().unzip();
+    Arc::new(
+        UnionArray::try_new(
+            fields,
+            ScalarBuffer::from(ids),
+            Some(ScalarBuffer::from(offsets)),
+            children,
+        )
+        .unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn rows_of_values_of_several_types_are_refused_and_never_rounded() {
+    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    let types = [("int", DataType::Int64), ("float", DataType::Float64)];
+    let children = || -> Vec<ArrayRef> {
+        vec![
+            Arc::new(Int64Array::from(vec![1, 2])),
+            Arc::new(Float64Array::from(vec![1.5])),
+        ]
+    };
+    let sql = "SELECT $1 AS x";
+    // 1, then 1.5, which an integer cannot be.
+    let rounded = mixed(&types, children(), &[(0, 0), (1, 0)]);
+    let refused = run(&mut client, sql, values(vec![rounded.clone()])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(
+        refused
+            .message()
+            .contains("row 2 of the values makes column x a Float64"),
+        "{refused:?}"
+    );
+    // A decimal with more digits behind its point than the first one has.
+    let decimals = |value: i128, scale| -> ArrayRef {
+        let one = Decimal128Array::from_iter_values([value]);
+        Arc::new(one.with_precision_and_scale(20, scale).unwrap())
+    };
+    let types = [("a", DataType::Decimal128(20, 0)), ("b", DataType::Decimal128(20, 2))];
+    let decimals = mixed(&types, vec![decimals(1, 0), decimals(125, 2)], &[(0, 0), (1, 0)]);
+    let refused = run(&mut client, sql, values(vec![decimals])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+
+    // With one type there is nothing to round, and the column that takes a value tells its type.
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 1.5]));
+    for (sql, bound) in [(sql, floats), ("SELECT CAST($1 AS DOUBLE) AS x", rounded)] {
+        let rows = run(&mut client, sql, values(vec![bound])).await.unwrap();
+        let found = rows
+            .column(0)
+            .as_primitive::<datafusion::arrow::datatypes::Float64Type>();
+        assert_eq!(found.values(), &[1.0, 1.5], "{sql}");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn wrong_values_are_refused() {
     let lake = TestLake::with_bars(3).await;
