@@ -249,6 +249,7 @@ pub fn server(settings: &Settings) -> anyhow::Result<ServerOptions> {
         max_bytes: or_unbounded(serve.max_bytes.0),
         max_statement_bytes: usize::try_from(serve.max_statement.0)?,
         reader_timeout: serve.reader_timeout.0,
+        idle_batch_every: serve.idle_batch_every.0,
         max_connections: usize::try_from(serve.max_connections.max(1))?,
         handshake_timeout: serve.handshake_timeout.0,
         drain_timeout: serve.drain_timeout.0,

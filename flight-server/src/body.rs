@@ -17,9 +17,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
 use crate::error::Error;
+use crate::status::ServerStatus;
 
-/// Proxies cut connections that are silent for longer.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// For a query to say its end itself, and for the client to take the last frames.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -27,10 +26,17 @@ const GRACE: Duration = Duration::from_secs(1);
 pub type End = Result<(), Status>;
 pub type Frame = Result<FlightData, Status>;
 
+/// Sent while nothing comes, the schema being first: proxies cut connections that are silent for long.
+pub struct Idle {
+    pub batch: Option<FlightData>,
+    /// Zero: never.
+    pub every: Duration,
+    pub status: Arc<ServerStatus>,
+}
+
 pub struct Body {
     open: Arc<Open>,
-    /// Sent while nothing comes; the schema comes first.
-    idle: Option<FlightData>,
+    idle: Idle,
     begun: bool,
     silence: Pin<Box<Sleep>>,
     /// Dropped with the body, when the client has gone away.
@@ -115,14 +121,19 @@ pub async fn watch(open: Arc<Open>, cancel: CancellationToken, deadline: Instant
 }
 
 impl Body {
-    pub fn new(open: Arc<Open>, idle: Option<FlightData>, cancel: CancellationToken) -> Self {
+    pub fn new(open: Arc<Open>, idle: Idle, cancel: CancellationToken) -> Self {
         Self {
+            silence: Box::pin(tokio::time::sleep(idle.every)),
             open,
             idle,
             begun: false,
-            silence: Box::pin(tokio::time::sleep(KEEP_ALIVE)),
             _gone: cancel.drop_guard(),
         }
+    }
+
+    /// Silence begins anew.
+    fn hush(&mut self) {
+        self.silence.as_mut().reset(tokio::time::Instant::now() + self.idle.every);
     }
 }
 
@@ -137,19 +148,21 @@ impl Stream for Body {
             match frames.poll_recv(context) {
                 Poll::Ready(Some(frame)) => {
                     this.begun = true;
-                    this.silence.as_mut().reset(tokio::time::Instant::now() + KEEP_ALIVE);
+                    this.hush();
                     return Poll::Ready(Some(frame));
                 }
                 Poll::Ready(None) => rest.frames = None,
                 Poll::Pending => {
                     rest.waker = Some(context.waker().clone());
                     drop(rest);
-                    let (true, Some(idle)) = (this.begun, &this.idle) else {
+                    let batch = this.idle.batch.clone().filter(|_| this.begun && !this.idle.every.is_zero());
+                    let Some(batch) = batch else {
                         return Poll::Pending;
                     };
                     ready!(this.silence.as_mut().poll(context));
-                    this.silence.as_mut().reset(tokio::time::Instant::now() + KEEP_ALIVE);
-                    return Poll::Ready(Some(Ok(idle.clone())));
+                    this.hush();
+                    this.idle.status.sent_idle();
+                    return Poll::Ready(Some(Ok(batch)));
                 }
             }
         }
@@ -191,8 +204,13 @@ mod tests {
         let (end, ended) = oneshot::channel();
         let cancel = CancellationToken::new();
         let open = Open::new(receiver, ended);
+        let idle = Idle {
+            batch: None,
+            every: Duration::ZERO,
+            status: Arc::default(),
+        };
         tokio::spawn(watch(open.clone(), cancel.clone(), Instant::now() + deadline, deadline));
-        (sender, end, cancel.clone(), Body::new(open, None, cancel))
+        (sender, end, cancel.clone(), Body::new(open, idle, cancel))
     }
 
     #[tokio::test(start_paused = true)]

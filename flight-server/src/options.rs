@@ -54,6 +54,9 @@ pub struct ServerOptions {
     /// A client that takes nothing of its result for this long, or of whose request the next message takes longer to come, is cut off: it holds a
     /// place that others wait for.
     pub reader_timeout: Duration,
+    /// Between the empty batches that a client gets while its query computes and has no rows: proxies cut connections that are silent for
+    /// longer. Zero: none.
+    pub idle_batch_every: Duration,
     /// Open connections of one listener; more wait in the system's queue.
     pub max_connections: usize,
     /// What a connection may take until it has shaken hands over TLS and begun to speak HTTP.
@@ -99,6 +102,7 @@ impl Default for ServerOptions {
             redact_sql: false,
             max_statement_bytes: 1 << 20,
             reader_timeout: Duration::from_secs(60),
+            idle_batch_every: Duration::from_secs(5),
             max_connections: 4_096,
             handshake_timeout: Duration::from_secs(10),
             log_in_timeout: Duration::from_secs(60),

@@ -14,6 +14,7 @@ pub struct ServerStatus {
     bytes: AtomicU64,
     open_streams: AtomicI64,
     queued: AtomicI64,
+    idle_batches: AtomicU64,
     store_probes: AtomicU64,
     refused_logins: AtomicU64,
     /// Why a changed file was not taken, by what it holds; empty: it was.
@@ -35,6 +36,7 @@ impl ServerStatus {
             "bytes": self.bytes.load(Ordering::Relaxed),
             "open_streams": self.open_streams.load(Ordering::Relaxed),
             "queued": self.queued.load(Ordering::Relaxed),
+            "idle_batches": self.idle_batches.load(Ordering::Relaxed),
             "store_probes": self.store_probes.load(Ordering::Relaxed),
             "refused_logins": self.refused_logins.load(Ordering::Relaxed),
             "files_not_taken": not_taken,
@@ -74,6 +76,12 @@ impl ServerStatus {
                 "counter",
                 "Calls without a log-in that holds.",
                 self.refused_logins.load(Ordering::Relaxed),
+            ),
+            (
+                "idle_batches_sent_total",
+                "counter",
+                "Empty batches to clients whose queries compute.",
+                self.idle_batches.load(Ordering::Relaxed),
             ),
             (
                 "store_probes_total",
@@ -152,6 +160,10 @@ impl ServerStatus {
 
     pub(crate) fn stream_closed(&self) {
         self.open_streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent_idle(&self) {
+        self.idle_batches.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn probed(&self) {

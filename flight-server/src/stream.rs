@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use crate::body::{self, Body, End, Frame};
+use crate::body::{self, Body, End, Frame, Idle};
 use crate::engine::Engine;
 use crate::error::{Error, Result, humanize};
 use crate::frames::{self, Encoder, split};
@@ -70,7 +70,11 @@ pub fn start(run: Run) -> FrameStream {
     let counted = Open::new(run.engine.clone());
     let cancel = run.running.query.cancel.clone();
     let nothing = RecordBatch::new_empty(run.work.schema.clone());
-    let idle = Encoder::default().batch(&nothing).ok();
+    let idle = Idle {
+        batch: Encoder::default().batch(&nothing).ok(),
+        every: run.engine.options.idle_batch_every,
+        status: run.engine.status.clone(),
+    };
     let watch = body::watch(open.clone(), cancel.clone(), run.work.deadline, run.work.limit);
     tokio::spawn(watch);
     let runtime = run.work.runtime.clone();

@@ -6,6 +6,7 @@ What stands still can be read twice: after the session the server, the folder's 
 
 import adbc_driver_flightsql.dbapi
 import pytest
+from slow import SlowServer
 
 from guarded import Guarded
 from processes import REPOSITORY, start_up, wait_for
@@ -72,6 +73,16 @@ def guarded(market, tmp_path_factory):
         assert guarded.server.drain() == 0
     finally:
         guarded.server.kill()
+
+
+@pytest.fixture(scope="session")
+def slow_server(market, tmp_path_factory):
+    slow = SlowServer(market.folder, tmp_path_factory.mktemp("slow"))
+    try:
+        yield slow
+        assert slow.server.drain() == 0
+    finally:
+        slow.server.kill()
 
 
 def simulate(data_dir):

@@ -17,4 +17,4 @@ def go(*tests, **settings):
 
 
 def test_go_clients(market):
-    go("./...", TICKLAKE_SERVER=market.address, TICKLAKE_DSN=f"uri=grpc+tcp://{market.address}")
+    go("-skip=^TestSlow", "./...", TICKLAKE_SERVER=market.address, TICKLAKE_DSN=f"uri=grpc+tcp://{market.address}")

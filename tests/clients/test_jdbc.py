@@ -157,13 +157,19 @@ def test_a_user_and_a_token_are_accepted_without_users(market, version):
         assert answer[1] == ["1"], log_in
 
 
-def test_sqlline(market, version):
-    (sqlline,) = JARS.glob("sqlline-*.jar")
-    command = [*JAVA, "-cp", f"{sqlline}:{driver(version)}", "sqlline.SqlLine", "-d", "org.apache.arrow.driver.jdbc.ArrowFlightJdbcDriver"]
-    command += ["-u", url(market, version), "-n", "", "-p", "", "--outputformat=csv", "--silent=true", "--color=false"]
-    script = "!tables\nSELECT symbol, count(*) AS bars, sum(trade_count) AS trades FROM gold.ohlcv_1m GROUP BY symbol ORDER BY symbol;\n!quit\n"
+def sqlline(address, version, *commands, user="", password=""):
+    """What sqlline prints, line by line, without quotes."""
+    (jar,) = JARS.glob("sqlline-*.jar")
+    command = [*JAVA, "-cp", f"{jar}:{driver(version)}", "sqlline.SqlLine", "-d", "org.apache.arrow.driver.jdbc.ArrowFlightJdbcDriver"]
+    command += ["-u", address, "-n", user, "-p", password, "--outputformat=csv", "--silent=true", "--color=false"]
+    script = "".join(f"{line}\n" for line in [*commands, "!quit"])
     done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=DEADLINE_S)
-    lines = [line.replace("'", "") for line in done.stdout.splitlines()]
+    return [line.replace("'", "") for line in (done.stdout + done.stderr).splitlines()]
+
+
+def test_sqlline(market, version):
+    grouped = "SELECT symbol, count(*) AS bars, sum(trade_count) AS trades FROM gold.ohlcv_1m GROUP BY symbol ORDER BY symbol;"
+    lines = sqlline(url(market, version), version, "!tables", grouped)
     rows = [line for line in lines if line.startswith(("BTC-USDT,", "ETH-USDT,", "SOL-USDT,"))]
-    assert rows == ["BTC-USDT,4,6770", "ETH-USDT,4,1805", "SOL-USDT,4,2457"], done.stdout + done.stderr
-    assert any("ohlcv_5m" in line for line in lines), done.stdout
+    assert rows == ["BTC-USDT,4,6770", "ETH-USDT,4,1805", "SOL-USDT,4,2457"], lines
+    assert any("ohlcv_5m" in line for line in lines), lines

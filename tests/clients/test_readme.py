@@ -82,13 +82,13 @@ def test_grafana(fill, guarded):
         words = re.fullmatch(r"InfluxDB +URL (https?)://(\S+) +Database (\S+) +Insecure connection (on|off) +Token (\S+)", source)
         scheme, address, database, insecure, token = fill_all(fill, words.groups())
         assert (scheme == "http") == (insecure == "on")
-        go("./grafana/v18", **settings(guarded, address, insecure == "off", f"database={database}", f"Bearer {token}"))
+        go("-run=^TestGrafana", "./grafana/v18", **settings(guarded, address, insecure == "off", f"database={database}", f"Bearer {token}"))
     sources = readme.lines("Grafana", "plugin")
     assert len(sources) == VARIANTS
     for source, _ in sources:
         words = re.fullmatch(r"plugin +Host (\S+) +MetaData (\S+) +Require TLS (on|off) +Auth (.+)", source)
         address, metadata, tls, login = fill_all(fill, words.groups())
-        go("./grafana/v12", **settings(guarded, address, tls == "on", metadata, authorization(login)))
+        go("-run=^TestGrafana", "./grafana/v12", **settings(guarded, address, tls == "on", metadata, authorization(login)))
 
 
 def fill_all(fill, words):

@@ -166,13 +166,20 @@ async fn a_nested_loop_out_of_memory_is_an_error_and_never_other_rows() {
 
 #[tokio::test]
 async fn a_slow_computation_sends_empty_batches_meanwhile() {
-    let server = TestLake::empty().serve(ServerOptions::default()).await;
+    let often = ServerOptions {
+        idle_batch_every: Duration::from_millis(100),
+        ..Default::default()
+    };
+    let server = TestLake::empty().serve(often).await;
     let mut client = server.client().await;
     let info = describe(&mut client, NOTHING).await.unwrap();
     let mut stream = client.do_get(ticket(&info)).await.unwrap();
-    let first = tokio::time::timeout(Duration::from_secs(20), stream.try_next()).await;
-    let batch = first.expect("something within 20 s").unwrap().unwrap();
-    assert_eq!((batch.num_rows(), batch.num_columns()), (0, 1));
+    for _ in 0..3 {
+        let next = tokio::time::timeout(Duration::from_secs(20), stream.try_next()).await;
+        let batch = next.expect("something within 20 s").unwrap().unwrap();
+        assert_eq!((batch.num_rows(), batch.num_columns()), (0, 1));
+    }
+    assert!(server.count("idle_batches") >= 3);
     server.stop().await;
 }
 

@@ -54,6 +54,8 @@ pub struct ServeSettings {
     pub max_statement: Size,
     /// A client that takes nothing of its result for this long is cut off, and so is one whose bound values take longer to come.
     pub reader_timeout: Span,
+    /// Between the empty batches that a client gets while its query computes and has no rows, so that no proxy cuts it off; "0s": none.
+    pub idle_batch_every: Span,
     /// Open connections of each listener; more wait.
     pub max_connections: u32,
     /// What a connection may take until it has shaken hands over TLS and begun to speak.
@@ -92,6 +94,7 @@ impl Default for ServeSettings {
             max_bytes: Size(0),
             max_statement: Size(1 << 20),
             reader_timeout: Span::seconds(60),
+            idle_batch_every: Span::seconds(5),
             max_connections: 4_096,
             handshake_timeout: Span::seconds(10),
             drain_timeout: Span::seconds(10),

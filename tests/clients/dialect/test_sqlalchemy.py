@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 import readme
+import slow
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, NoSuchTableError
 
@@ -204,6 +205,13 @@ def test_the_profile_is_chosen_in_the_url(market):
     engine.dispose()
     assert start.tzinfo is None
     assert isinstance(opened, float)
+
+
+def test_empty_batches_of_a_slow_query_are_read_over(slow_server):
+    engine = sa.create_engine(f"datafusion+adbc://{slow_server.address}")
+    with slow_server.sends_idle_batches(), engine.connect() as connection:
+        assert sorted(tuple(row) for row in connection.execute(sa.text(slow.SQL))) == slow.ROWS
+    engine.dispose()
 
 
 def test_connections_of_the_pool_are_used_again(market):

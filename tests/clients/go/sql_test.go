@@ -7,7 +7,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,31 @@ func counted(t *testing.T, db *sql.DB, query string, arguments ...any) (n int64)
 		t.Fatal(err)
 	}
 	return n
+}
+
+// The server sends empty batches before the first row and between them.
+func TestSlowQuery(t *testing.T) {
+	rows, err := open(t).QueryContext(t.Context(), os.Getenv("TICKLAKE_SLOW_SQL"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var got []string
+	for rows.Next() {
+		var name string
+		var n int64
+		if err := rows.Scan(&name, &n); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s=%d", name, n))
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if want := os.Getenv("TICKLAKE_SLOW_ROWS"); want == "" || strings.Join(got, ",") != want {
+		t.Errorf("%v, not %s", got, want)
+	}
 }
 
 func TestEmptyResultHasColumns(t *testing.T) {

@@ -8,6 +8,7 @@ import sys
 import flightsql.sqlalchemy  # noqa: F401 - the dialect registers itself
 import pytest
 import readme
+import slow
 import sqlalchemy as sa
 
 UTC = datetime.timezone.utc
@@ -84,6 +85,14 @@ def test_a_mistake_is_an_error_and_the_next_query_runs(engine):
         with pytest.raises(Exception, match="no_such_table"):
             connection.execute(sa.text("SELECT * FROM gold.no_such_table"))
         assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+
+
+@pytest.mark.parametrize("prepared", ["", PREPARED], ids=["literal", "prepared"])
+def test_empty_batches_of_a_slow_query_are_read_over(slow_server, prepared):
+    engine = sa.create_engine(f"datafusion+flightsql://{slow_server.address}?insecure=True{prepared}", query_cache_size=0)
+    with slow_server.sends_idle_batches(), engine.connect() as connection:
+        assert sorted(tuple(row) for row in connection.execute(sa.text(slow.SQL))) == slow.ROWS
+    engine.dispose()
 
 
 def test_the_readme_s_urls(market, guarded):

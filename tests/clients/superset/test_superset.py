@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 import readme
+import slow
 
 RANGE = "2025-03-25T23:08:00 : 2025-03-25T23:10:00"
 # 2025-03-25T23:07:00Z in milliseconds, as charts get it.
@@ -122,6 +123,14 @@ def check_grain(superset, dataset, grain, windows):
     rows = superset.chart_data(dataset, query)["data"]
     assert sorted(row["window_start"] for row in rows) == [FIRST_WINDOW + minutes * MINUTE for minutes in windows], grain
     assert sum(row["SUM(trade_count)"] for row in rows) > 0
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_empty_batches_of_a_slow_query_are_read_over(packaged, slow_server, driver):
+    database = packaged.create_database(DRIVERS[driver].replace(readme.LOCAL, slow_server.address))
+    with slow_server.sends_idle_batches():
+        rows = packaged.sql_lab(database, slow.SQL)["data"]
+    assert sorted((row["name"], row["n"]) for row in rows) == slow.ROWS
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -8,6 +8,7 @@ package grafana
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -93,6 +94,20 @@ func CheckMacros(t *testing.T, query Client) {
 		if len(got.Numbers) != 3 || got.Numbers[0] != 1187 || got.Numbers[1] != 1305 || got.Numbers[2] != 4150 {
 			t.Errorf("%s: numbers %v", name, got.Numbers)
 		}
+	}
+}
+
+// CheckSlow runs what the server sends empty batches before and between.
+func CheckSlow(t *testing.T, query Client) {
+	t.Helper()
+	got := query(withHeaders(t), t, os.Getenv("TICKLAKE_SLOW_SQL"))
+	var rows []string
+	for i, name := range got.Texts {
+		rows = append(rows, fmt.Sprintf("%s=%.0f", name, got.Numbers[i]))
+	}
+	slices.Sort(rows)
+	if want := os.Getenv("TICKLAKE_SLOW_ROWS"); want == "" || strings.Join(rows, ",") != want {
+		t.Errorf("%v, not %s", rows, want)
 	}
 }
 

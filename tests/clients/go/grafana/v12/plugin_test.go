@@ -18,6 +18,10 @@ func TestGrafanaFlightSQLPlugin(t *testing.T) {
 	grafana.CheckFrames(t, query)
 }
 
+func TestSlowQuery(t *testing.T) {
+	grafana.CheckSlow(t, query)
+}
+
 func query(ctx context.Context, t *testing.T, sql string) (out grafana.Frame) {
 	t.Helper()
 	client, err := flightsql.NewClient(grafana.Server(t), nil, nil, grafana.DialOptions...)
