@@ -205,7 +205,8 @@ fn external(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::Internal(first_line(&chain(error)))
 }
 
-fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Whether the store does not have what was to be read.
+pub fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
     let typed = causes(error).any(|cause| matches!(cause.downcast_ref(), Some(ObjectStoreError::NotFound { .. })));
     // Where a footer is missing only the text of object_store's error is left.
     let text = error.to_string();

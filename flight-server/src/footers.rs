@@ -1,7 +1,7 @@
 //! Footers of data files with their page indexes, kept together.
 //!
 //! DataFusion asks for a footer without its page index, and reads the index where a predicate needs it, which is past the cache: once for every
-//! file of every query. Here the index comes with the footer and stays with it.
+//! file of every query. Here the index comes with the footer and stays with it. A file that is not there is noted at its version.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,9 +19,15 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::error::is_gone;
+use crate::version::TableVersion;
+
 /// Readers of data files whose footers have their page index.
 #[derive(Debug)]
-pub struct IndexedFooters(pub CachedParquetFileReaderFactory);
+pub struct IndexedFooters {
+    pub readers: CachedParquetFileReaderFactory,
+    pub version: Arc<TableVersion>,
+}
 
 impl ParquetFileReaderFactory for IndexedFooters {
     fn create_reader(
@@ -31,20 +37,51 @@ impl ParquetFileReaderFactory for IndexedFooters {
         size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
-        let reader = self.0.create_reader(partition, file, size_hint, metrics)?;
-        Ok(Box::new(Indexed(reader)))
+        Ok(Box::new(Indexed {
+            reader: self.readers.create_reader(partition, file, size_hint, metrics)?,
+            version: self.version.clone(),
+        }))
     }
 }
 
-struct Indexed(Box<dyn AsyncFileReader + Send>);
+struct Indexed {
+    reader: Box<dyn AsyncFileReader + Send>,
+    version: Arc<TableVersion>,
+}
+
+impl Indexed {
+    async fn footer(&mut self, options: Option<&ArrowReaderOptions>) -> ParquetResult<Arc<ParquetMetaData>> {
+        let footer = self.reader.get_metadata(options).await?;
+        if has_index(&footer) || !is_indexed(&footer) {
+            return Ok(footer);
+        }
+        let options = options.cloned().unwrap_or_default();
+        let options = options.with_page_index_policy(PageIndexPolicy::Optional);
+        self.reader.get_metadata(Some(&options)).await
+    }
+}
+
+fn noted<T>(found: ParquetResult<T>, version: &TableVersion) -> ParquetResult<T> {
+    found.inspect_err(|error| {
+        if is_gone(error) {
+            version.note_missing_file();
+        }
+    })
+}
 
 impl AsyncFileReader for Indexed {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        self.0.get_bytes(range)
+        let version = self.version.clone();
+        self.reader
+            .get_bytes(range)
+            .map(move |found| noted(found, &version))
+            .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
-        self.0.get_byte_ranges(ranges)
+        let version = self.version.clone();
+        let found = self.reader.get_byte_ranges(ranges);
+        found.map(move |found| noted(found, &version)).boxed()
     }
 
     fn get_metadata<'a>(
@@ -52,13 +89,8 @@ impl AsyncFileReader for Indexed {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
         async move {
-            let footer = self.0.get_metadata(options).await?;
-            if has_index(&footer) || !is_indexed(&footer) {
-                return Ok(footer);
-            }
-            let options = options.cloned().unwrap_or_default();
-            let options = options.with_page_index_policy(PageIndexPolicy::Optional);
-            self.0.get_metadata(Some(&options)).await
+            let found = self.footer(options).await;
+            noted(found, &self.version)
         }
         .boxed()
     }

@@ -70,8 +70,9 @@ pub struct ServerOptions {
     pub bearer_lifetime: Duration,
     /// How often the next commit is looked for while there are queries.
     pub poll_interval: Duration,
-    /// How often without queries for a minute.
+    /// How often without queries for so long.
     pub idle_poll_interval: Duration,
+    pub active_for: Duration,
     /// What running streams get at shutdown.
     pub drain_timeout: Duration,
 }
@@ -111,6 +112,7 @@ impl Default for ServerOptions {
             bearer_lifetime: Duration::from_secs(30 * 24 * 3600),
             poll_interval: Duration::from_millis(100),
             idle_poll_interval: Duration::from_secs(30),
+            active_for: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -43,10 +43,20 @@ impl PlanCache {
         self.find(sql, session, |planned| planned.parsed.lane)
     }
 
-    pub fn get(&self, sql: &str, session: &Session, versions: &BTreeMap<String, u64>) -> Option<Arc<Planned>> {
+    /// `generation` as [`crate::snapshot::Snapshots::generation`] tells it.
+    pub fn get(
+        &self,
+        sql: &str,
+        session: &Session,
+        versions: &BTreeMap<String, u64>,
+        generation: u64,
+    ) -> Option<Arc<Planned>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let at = plans.iter().rposition(|planned| {
-            planned.parsed.sql == sql && planned.session.scope() == session.scope() && planned.versions == *versions
+            planned.parsed.sql == sql
+                && planned.session.scope() == session.scope()
+                && planned.versions == *versions
+                && planned.generation == generation
         })?;
         let found = plans.remove(at)?;
         plans.push_back(found.clone());

@@ -34,6 +34,8 @@ pub struct Planned {
     pub optimized: Option<LogicalPlan>,
     pub parameter_types: Vec<Option<DataType>>,
     pub versions: BTreeMap<String, u64>,
+    /// Of the tables, at which it was planned.
+    pub generation: u64,
     pub committed_ms: BTreeMap<String, i64>,
 }
 
@@ -88,10 +90,11 @@ impl Engine {
         for travel in &parsed.travels {
             identity.check_schema(travel.table.schema())?;
         }
+        let generation = self.snapshots.generation();
         let pinned = self.pin(&parsed, versions).await?;
         // A list of tables is not pinned by any version: it is planned anew.
         let cacheable = !parsed.lists_tables && pinned.missing.is_empty();
-        if cacheable && let Some(planned) = self.plans.get(&parsed.sql, session, &pinned.versions) {
+        if cacheable && let Some(planned) = self.plans.get(&parsed.sql, session, &pinned.versions, generation) {
             return Ok(planned);
         }
         let mut state = self.state(session, identity, &parsed, &pinned).await?;
@@ -116,6 +119,7 @@ impl Engine {
             plan,
             parameter_types,
             versions,
+            generation,
             committed_ms,
         });
         if cacheable {

@@ -126,7 +126,10 @@ impl TableProvider for PinnedTable {
         let url = ObjectStoreUrl::parse(STORE_URL)?;
         let store = state.runtime_env().object_store(&url)?;
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let footers = IndexedFooters(CachedParquetFileReaderFactory::new(store, cache));
+        let footers = IndexedFooters {
+            readers: CachedParquetFileReaderFactory::new(store, cache),
+            version: self.version.clone(),
+        };
         let source = ParquetSource::new(table_schema)
             .with_table_parquet_options(state.default_table_options().parquet)
             .with_parquet_file_reader_factory(Arc::new(footers));

@@ -2,8 +2,12 @@
 //!
 //! In one process a commit wakes its table; across processes the next commit file is looked for, often while queries
 //! read the table, rarely otherwise. A query that meets an older look waits for one, a moment at most.
+//!
+//! A table may be dropped and made again under its name. Where a query misses a file, and now and then, its newest known version is asked for;
+//! where the log does not have it, the table is forgotten, and opened anew by whoever asks next.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -24,8 +28,6 @@ use crate::version::TableVersion;
 
 /// What a query waits for a newer look at the log.
 const REFRESH_WAIT: Duration = Duration::from_millis(200);
-/// A table that nobody asked for this long is polled at the idle interval.
-const ACTIVE_FOR: Duration = Duration::from_secs(60);
 /// Versions kept for tickets that are still out.
 const HISTORY: usize = 16;
 /// Further behind than this, one load is cheaper than following.
@@ -46,9 +48,12 @@ struct Shared {
     lake: Lake,
     tables: RwLock<BTreeMap<TableName, Arc<Follower>>>,
     listed: tokio::sync::Mutex<Option<Instant>>,
+    /// How often a table was forgotten.
+    generation: AtomicU64,
     status: Arc<ServerStatus>,
     poll: Duration,
     idle_poll: Duration,
+    active_for: Duration,
     tasks: TaskTracker,
     /// Followers run beside the network, never among the queries.
     network: Handle,
@@ -65,6 +70,13 @@ struct Follower {
     /// The look that found the newest version.
     found: Mutex<Instant>,
     asked: Mutex<Instant>,
+    /// When the newest version was seen to be in the log, and how long that counts.
+    there: Mutex<Instant>,
+    there_for: Duration,
+    /// A table that nobody asked for this long is polled at the idle interval.
+    active_for: Duration,
+    /// Forgotten: the table is another one by now, or none.
+    gone: CancellationToken,
     wake: Notify,
 }
 
@@ -81,9 +93,11 @@ impl Snapshots {
             lake,
             tables: RwLock::default(),
             listed: tokio::sync::Mutex::default(),
+            generation: AtomicU64::new(0),
             status,
             poll: options.poll_interval,
             idle_poll: options.idle_poll_interval,
+            active_for: options.active_for,
             tasks,
             network: Handle::current(),
             shutdown,
@@ -106,10 +120,19 @@ impl Snapshots {
         tables.values().map(|f| f.newest.borrow().clone()).collect()
     }
 
+    /// Plans of an earlier one may be of tables that have been made again.
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
     /// The newest version of `name`; `NotFound` where the lake has no such table.
     pub async fn newest(&self, name: &TableName) -> Result<Arc<TableVersion>> {
-        let follower = self.follower(name).await?;
+        let mut follower = self.follower(name).await?;
         follower.fresh(&self.0.status, self.0.poll).await?;
+        if follower.gone.is_cancelled() {
+            self.0.forget(&follower);
+            follower = self.follower(name).await?;
+        }
         let newest = follower.newest.borrow().clone();
         follower.remember(newest.clone());
         Ok(newest)
@@ -188,7 +211,15 @@ impl Snapshots {
         if listed.is_some_and(|at| at.elapsed() < LISTING_AGE) {
             return Ok(());
         }
-        for table in self.0.lake.tables().await? {
+        let tables = self.0.lake.tables().await?;
+        for follower in self.0.opened() {
+            let listed = tables.iter().any(|table| table.name() == follower.table.name());
+            // Not listed are tables of a rebuild, too.
+            if !listed && !follower.is_there().await? {
+                self.0.forget(&follower);
+            }
+        }
+        for table in tables {
             let known = self
                 .0
                 .tables
@@ -214,6 +245,10 @@ impl Snapshots {
             looked: tokio::sync::Mutex::new(Instant::now()),
             found: Mutex::new(Instant::now()),
             asked: Mutex::new(Instant::now()),
+            there: Mutex::new(Instant::now()),
+            there_for: self.0.idle_poll,
+            active_for: self.0.active_for,
+            gone: CancellationToken::new(),
             wake: Notify::new(),
         });
         let mut tables = self.0.tables.write().unwrap_or_else(PoisonError::into_inner);
@@ -228,7 +263,27 @@ impl Snapshots {
     }
 }
 
-/// Looks for commits until shutdown: at once after one of this process, else at the poll interval.
+impl Shared {
+    fn opened(&self) -> Vec<Arc<Follower>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.values().cloned().collect()
+    }
+
+    /// Nothing of the table counts any more: neither what it was, nor what is kept of its log.
+    fn forget(&self, follower: &Arc<Follower>) {
+        let name = follower.table.name();
+        follower.gone.cancel();
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        if tables.get(name).is_some_and(|known| Arc::ptr_eq(known, follower)) {
+            tables.remove(name);
+            self.lake.forget(name);
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            tracing::info!(table = %name, "the table was dropped or made again");
+        }
+    }
+}
+
+/// Looks for commits until shutdown, or until the table is gone: at once after one of this process, else at the poll interval.
 async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
     let mut committed = follower.table.committed();
     let mut own_commits = true;
@@ -243,6 +298,7 @@ async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
         };
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
+            () = follower.gone.cancelled() => return shared.forget(&follower),
             changed = committed.changed(), if own_commits => own_commits = changed.is_ok(),
             () = follower.wake.notified(), if !failing => continue,
             () = tokio::time::sleep(pause) => {}
@@ -263,7 +319,7 @@ async fn follow(follower: Arc<Follower>, shared: Arc<Shared>) {
 
 impl Follower {
     fn is_active(&self) -> bool {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ACTIVE_FOR
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < self.active_for
     }
 
     /// Makes sure that the log was looked at within `poll`, if that takes only a moment.
@@ -277,7 +333,7 @@ impl Follower {
             Ok(looked) => looked.elapsed(),
             Err(_) => Duration::MAX,
         };
-        if looked <= poll * 2 {
+        if looked <= poll * 2 && !self.newest.borrow().misses_a_file() {
             return Ok(());
         }
         match tokio::time::timeout(REFRESH_WAIT, self.look(status)).await {
@@ -286,10 +342,26 @@ impl Follower {
         }
     }
 
-    /// Takes over every commit after the newest seen one.
+    async fn is_there(&self) -> Result<bool> {
+        let version = self.newest.borrow().version();
+        Ok(self.table.has_entry(version).await?)
+    }
+
+    fn is_to_be_asked_for(&self) -> bool {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= self.there_for
+    }
+
+    /// Takes over every commit after the newest seen one; notes where that is not in the log any more.
     async fn look(&self, status: &ServerStatus) -> Result<()> {
         let mut looked = self.looked.lock().await;
         let current = self.newest.borrow().clone();
+        if current.misses_a_file() || self.is_to_be_asked_for() {
+            if current.misses_a_file() || !self.is_there().await? {
+                self.gone.cancel();
+                return Ok(());
+            }
+            *self.there.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
         let mut entries: Vec<LogEntry> = Vec::new();
         let reload = loop {
             status.probed();

@@ -1,6 +1,7 @@
 //! One version of one table: its files, and their statistics as columns for pruning. Immutable and shared.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, UInt64Array};
@@ -28,6 +29,8 @@ pub struct TableVersion {
     /// In the order of a scan; made for the first one that asks.
     files: OnceLock<Vec<Arc<DataFile>>>,
     statistics: OnceLock<Arc<Statistics>>,
+    /// A query did not find one of its files.
+    misses_a_file: AtomicBool,
     pruning: Mutex<HashMap<(usize, Which), Option<ArrayRef>>>,
 }
 
@@ -154,8 +157,21 @@ impl TableVersion {
             by_path,
             files: OnceLock::new(),
             statistics: OnceLock::new(),
+            misses_a_file: AtomicBool::new(false),
             pruning: Mutex::default(),
         }
+    }
+
+    pub fn note_missing_file(&self) {
+        self.misses_a_file.store(true, Ordering::Relaxed);
+    }
+
+    pub fn misses_a_file(&self) -> bool {
+        self.misses_a_file.load(Ordering::Relaxed)
+    }
+
+    pub fn has_same_files(&self, other: &Self) -> bool {
+        self.by_path.len() == other.by_path.len() && self.by_path.keys().eq(other.by_path.keys())
     }
 
     pub fn name(&self) -> &TableName {

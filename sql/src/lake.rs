@@ -59,6 +59,7 @@ struct Shared {
     uri: String,
     location: Location,
     store: Arc<dyn ObjectStore>,
+    recent: Option<Arc<Recent>>,
     prefix: Path,
     options: LakeOptions,
     clock: Clock,
@@ -96,8 +97,11 @@ impl Lake {
     }
 
     fn over(uri: &str, mut location: Location, options: LakeOptions, clock: Clock) -> Result<Self> {
+        let mut recent = None;
         if options.recent_bytes > 0 {
-            location.root = Arc::new(Recent::new(location.root, options.recent_bytes));
+            let memory = Arc::new(Recent::new(location.root, options.recent_bytes));
+            location.root = memory.clone();
+            recent = Some(memory);
         }
         let prefix =
             Path::from_url_path(location.url.path()).map_err(|e| Error::Invalid(format!("lake address {uri}: {e}")))?;
@@ -107,6 +111,7 @@ impl Lake {
             uri: uri.to_owned(),
             location,
             store,
+            recent,
             prefix,
             options,
             clock,
@@ -333,17 +338,27 @@ impl Lake {
             .url
             .join(&path)
             .map_err(|e| Error::Internal(format!("address of table {name}: {e}")))?;
-        let prefix = name
-            .path()
-            .split('/')
-            .fold(self.0.prefix.clone(), |path, part| path.join(part));
-        let store = Arc::new(PrefixStore::new(self.0.location.root.clone(), prefix));
+        let store = Arc::new(PrefixStore::new(self.0.location.root.clone(), self.folder(name)));
         Ok(default_logstore(
             store,
             self.0.location.root.clone(),
             &url,
             &StorageConfig::default(),
         ))
+    }
+
+    fn folder(&self, name: &TableName) -> Path {
+        let parts = name.path();
+        parts
+            .split('/')
+            .fold(self.0.prefix.clone(), |path, part| path.join(part))
+    }
+
+    /// What is kept in memory of a table is not counted on any more: it was dropped, and perhaps made again.
+    pub fn forget(&self, name: &TableName) {
+        if let Some(recent) = &self.0.recent {
+            recent.forget_below(&self.folder(name));
+        }
     }
 
     async fn read_state(&self, name: &TableName, log_store: &LogStoreRef) -> Result<Option<LogState>> {

@@ -2,6 +2,7 @@
 //!
 //! Neither ever changes under its name and no name is used twice, so what is kept is never wrong, only perhaps gone from the store. Who wants to
 //! know what is there asks with a head or a listing, and these always go through. Heads, listings and everything else are the store's.
+//! A table that is dropped and made again uses the names of its log again: who notices says so, and its folder is forgotten.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -58,6 +59,15 @@ impl Recent {
         Self {
             store,
             kept: Arc::new(Mutex::new(kept)),
+        }
+    }
+
+    /// Nothing below `folder` is known any more: whoever dropped it may use its names again.
+    pub fn forget_below(&self, folder: &Path) {
+        let mut kept = self.kept();
+        let below = |location: &&Path| location.prefix_matches(folder);
+        for location in kept.objects.keys().filter(below).cloned().collect::<Vec<_>>() {
+            kept.forget(&location);
         }
     }
 

@@ -152,7 +152,8 @@ impl Table {
         })
     }
 
-    pub(crate) async fn has_entry(&self, version: u64) -> Result<bool> {
+    /// Whether version `version` stands in the log, as the store says.
+    pub async fn has_entry(&self, version: u64) -> Result<bool> {
         exists(&self.log_store, &commit_uri_from_version(Some(version))).await
     }
 }

@@ -126,6 +126,8 @@ impl Latest {
         template: &SessionState,
     ) -> Result<Arc<dyn TableProvider>> {
         let mut held = self.held.lock().await;
+        // A table that was made again counts from the beginning.
+        held.retain(|h| h.version.version() != version.version() || h.version.has_same_files(version));
         let place = held.partition_point(|h| h.version.version() < version.version());
         let looked = trades.map(TableVersion::version);
         if let Some(known) = held.get_mut(place).filter(|h| h.version.version() == version.version()) {

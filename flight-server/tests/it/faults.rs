@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::CommandGetTables;
+use datafusion::arrow::array::AsArray;
+use futures::TryStreamExt;
 use ticklake_flight_server::{Secret, ServerOptions};
 use ticklake_sql::TableName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -265,8 +267,64 @@ async fn a_table_that_is_vacuumed_or_dropped_while_it_is_read_is_told() {
     std::fs::remove_dir_all(&table).unwrap();
     let refused = query(&mut client, sql).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+    let refused = query(&mut client, sql).await.unwrap_err();
+    assert!(refused.message().contains("does not exist"), "{refused:?}");
     answers(&server).await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_dropped_and_made_again_is_read_as_it_is_now() {
+    let lake = TestLake::with_bars(5).await;
+    let options = || ServerOptions {
+        idle_poll_interval: Duration::from_millis(200),
+        ..Default::default()
+    };
+    let one = TestServer::start(open(&lake.dir), options()).await;
+    let other = TestServer::start(open(&lake.dir), options()).await;
+    let rows = "SELECT open, close FROM gold.ohlcv_1m WHERE trade_count >= 0";
+    let count = "SELECT count(*) FROM gold.ohlcv_1m";
+    let (mut reader, mut counter) = (one.client().await, other.client().await);
+    assert_eq!(query(&mut reader, rows).await.unwrap().num_rows(), 15);
+    assert_eq!(number(&mut counter, count).await, 15);
+    let read = describe(&mut reader, rows).await.unwrap();
+    let mut reading = reader.do_get(ticket(&read)).await.unwrap();
+
+    let table = lake.dir.path().join("gold/ohlcv_1m");
+    std::fs::remove_dir_all(&table).unwrap();
+    let again = open(&lake.dir)
+        .create_table(&TableName::gold_ohlcv("1m"))
+        .await
+        .unwrap();
+    add(&again, "BTC-USDT", 0..2).await;
+    while let Ok(Some(_)) = reading.try_next().await {}
+    eventually("the new rows", async || {
+        let found = query(&mut reader, rows).await;
+        found.is_ok_and(|found| found.num_rows() == 2)
+    })
+    .await;
+    // Told from statistics: no file is missed.
+    eventually("the new count", async || number(&mut counter, count).await == 2).await;
+    add(&again, "ETH-USDT", 0..2).await;
+    eventually("what comes after", async || number(&mut counter, count).await == 4).await;
+    assert_eq!(number(&mut reader, "SELECT count(*) FROM gold.latest").await, 2);
+
+    std::fs::remove_dir_all(&table).unwrap();
+    for client in [&mut reader, &mut counter] {
+        eventually("it is no longer listed", async || {
+            let tables = client.get_tables(CommandGetTables::default()).await.unwrap();
+            fetch(client, ticket(&tables))
+                .await
+                .unwrap()
+                .column(1)
+                .as_string::<i32>()
+                .iter()
+                .all(|schema| schema != Some("gold"))
+        })
+        .await;
+    }
+    one.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use ticklake_flight_server::ServerOptions;
 use ticklake_sql::TableName;
 
 use crate::fixture::*;
+use crate::stalling::StallingStore;
 
 const COUNT: &str = "SELECT count(*) AS n, max(window_start) AS newest FROM gold.ohlcv_1m";
 
@@ -122,21 +123,75 @@ async fn a_log_that_cannot_be_followed_shows_in_the_status() {
     server.stop().await;
 }
 
+/// Looks for commits often while there are queries, and not at all once there were none for a while.
+fn soon_idle() -> ServerOptions {
+    ServerOptions {
+        active_for: Duration::from_millis(600),
+        idle_poll_interval: Duration::from_secs(3_600),
+        ..Default::default()
+    }
+}
+
+async fn is_idle(server: &TestServer) {
+    eventually("no more looks", async || {
+        let before = server.count("store_probes");
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        server.count("store_probes") == before
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_idle_server_looks_before_it_answers() {
     let lake = TestLake::with_bars(5).await;
-    // Polls never: only the look that a query asks for can find the commit.
-    let never = Duration::from_secs(3_600);
-    let options = ServerOptions {
-        idle_poll_interval: never,
-        ..Default::default()
-    };
-    let server = TestServer::start(open(&lake.dir), options).await;
+    let server = TestServer::start(open(&lake.dir), soon_idle()).await;
     let mut client = server.client().await;
     assert_eq!(number(&mut client, COUNT).await, 15);
+    is_idle(&server).await;
     lake.add_bars("BTC-USDT", 5..6).await;
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    let before = server.count("store_probes");
+    // Only the look that the query asks for can find the commit.
     assert_eq!(number(&mut client, COUNT).await, 16);
+    assert!(server.count("store_probes") > before);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn commits_are_looked_for_while_there_are_queries() {
+    let lake = TestLake::with_bars(5).await;
+    let server = TestServer::start(open(&lake.dir), soon_idle()).await;
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, COUNT).await, 15);
+    let before = server.count("store_probes");
+    // Without a query in between: within moments by looks of its own, every tenth of a second.
+    lake.add_bars("BTC-USDT", 5..6).await;
+    eventually("looks of its own", async || server.count("store_probes") >= before + 3).await;
+    is_idle(&server).await;
+    assert!(server.count("store_probes") - before < 30);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_that_takes_long_is_not_waited_for() {
+    let store = StallingStore::new();
+    let lake = store.lake();
+    let bars = lake.create_table(&TableName::gold_ohlcv("1m")).await.unwrap();
+    add(&bars, "BTC-USDT", 0..10).await;
+    let server = TestServer::start(lake, soon_idle()).await;
+    let mut client = server.client().await;
+    assert_eq!(number(&mut client, COUNT).await, 10);
+    is_idle(&server).await;
+    store.stall(true);
+    let began = std::time::Instant::now();
+    // Told from statistics, so that nothing but the look needs the store.
+    assert_eq!(number(&mut client, COUNT).await, 10);
+    // Two looks, of GetFlightInfo and of DoGet, 200 ms each, and what a busy machine adds.
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_millis(150) && took < Duration::from_secs(3),
+        "{took:?}"
+    );
+    store.stall(false);
     server.stop().await;
 }
 
