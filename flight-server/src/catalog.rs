@@ -165,7 +165,7 @@ fn described(spec: &TableSpec, profile: Profile) -> Schema {
                 (key("CATALOG_NAME"), CATALOG.to_owned()),
                 (key("SCHEMA_NAME"), spec.name.schema().to_owned()),
                 (key("TABLE_NAME"), spec.name.table().to_owned()),
-                (key("TYPE_NAME"), type_name(field.data_type())),
+                (key("TYPE_NAME"), type_name(&data_type)),
                 (key("IS_AUTO_INCREMENT"), "0".to_owned()),
                 (key("IS_READ_ONLY"), "1".to_owned()),
                 (key("IS_SEARCHABLE"), "1".to_owned()),
@@ -173,7 +173,7 @@ fn described(spec: &TableSpec, profile: Profile) -> Schema {
             if let Some(comment) = field.metadata().get("comment") {
                 metadata.insert(key("REMARKS"), comment.clone());
             }
-            if let Some((precision, scale)) = precision_scale(field.data_type()) {
+            if let Some((precision, scale)) = precision_scale(&data_type) {
                 metadata.insert(key("PRECISION"), precision.to_string());
                 metadata.insert(key("SCALE"), scale.to_string());
             }
@@ -190,8 +190,8 @@ fn key(name: &str) -> String {
 /// The column's type as SQL writes it.
 fn type_name(data_type: &DataType) -> String {
     match data_type {
-        DataType::Utf8 => "VARCHAR".into(),
-        DataType::Binary => "VARBINARY".into(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "VARBINARY".into(),
         DataType::Boolean => "BOOLEAN".into(),
         DataType::Int8 => "TINYINT".into(),
         DataType::Int16 => "SMALLINT".into(),
@@ -214,7 +214,9 @@ fn precision_scale(data_type: &DataType) -> Option<(u32, i32)> {
         DataType::Decimal128(p, s) => Some((u32::from(*p), i32::from(*s))),
         DataType::Int32 => Some((10, 0)),
         DataType::Int64 => Some((19, 0)),
+        DataType::UInt64 => Some((20, 0)),
         DataType::Timestamp(TimeUnit::Microsecond, _) => Some((26, 6)),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some((29, 9)),
         DataType::Date32 => Some((10, 0)),
         DataType::Boolean => Some((1, 0)),
         _ => None,
@@ -228,6 +230,7 @@ mod tests {
     use ticklake_sql::{TableName, tables};
 
     use super::*;
+    use crate::profile::{Timestamps, Types};
 
     fn specs() -> Vec<Arc<TableSpec>> {
         let names = [
@@ -292,12 +295,31 @@ mod tests {
             ..query()
         };
         assert_eq!(names(both), ["silver.trades"]);
-        let wild = specs().into_iter().rev().collect::<Vec<_>>();
-        let exact = CommandGetTables {
-            table_name_filter_pattern: Some("ohlcv__m".into()),
-            ..query()
+    }
+
+    #[test]
+    fn a_name_that_matches_by_its_wildcard_comes_after_the_one_that_is_meant() {
+        let bars = tables::spec(&TableName::gold_ohlcv("1m")).unwrap();
+        // One before and one after it in the order of names.
+        let alike = ["gold.ohlcvx1m", "gold.ohlcv01m", "gold.ohlcv_1m"].map(|name| {
+            Arc::new(TableSpec {
+                name: TableName::parse(name).unwrap(),
+                ..bars.as_ref().clone()
+            })
+        });
+        let by_table = |pattern: &str| {
+            let query = CommandGetTables {
+                table_name_filter_pattern: Some(pattern.into()),
+                ..query()
+            };
+            let rows = list(&query, alike.to_vec(), Profile::default()).unwrap();
+            let names = rows.column(2).as_string::<i32>().iter().flatten();
+            names.map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(list(&exact, wild, Profile::default()).unwrap().num_rows(), 2);
+        assert_eq!(by_table("ohlcv_1m"), ["ohlcv_1m", "ohlcv01m", "ohlcvx1m"]);
+        assert_eq!(by_table("ohlcv\\_1m"), ["ohlcv_1m"]);
+        assert_eq!(by_table("ohlcv%1m").len(), 3);
+        assert_eq!(by_table("ohlcv\\%1m").len(), 0);
     }
 
     #[test]
@@ -336,6 +358,33 @@ mod tests {
         assert!(open.is_nullable());
         assert!(!schema.field_with_name("volume").unwrap().is_nullable());
         assert!(schema.metadata().contains_key(&key("REMARKS")));
+    }
+
+    #[test]
+    fn columns_are_told_as_they_are_sent() {
+        let told = |profile: Profile, column: &str| {
+            let schema = described(&specs()[0], profile);
+            let metadata = schema.field_with_name(column).unwrap().metadata();
+            let get = |name: &str| metadata.get(&key(name)).cloned().unwrap_or_default();
+            [get("TYPE_NAME"), get("PRECISION"), get("SCALE")]
+        };
+        let naive = Profile {
+            timestamps: Timestamps::Naive,
+            ..Default::default()
+        };
+        let grafana = Profile {
+            types: Types::Grafana,
+            timestamps: Timestamps::Ns,
+        };
+        assert_eq!(
+            told(Profile::default(), "window_start"),
+            ["TIMESTAMP WITH TIME ZONE", "26", "6"]
+        );
+        assert_eq!(told(naive, "window_start"), ["TIMESTAMP", "26", "6"]);
+        assert_eq!(told(grafana, "window_start"), ["TIMESTAMP WITH TIME ZONE", "29", "9"]);
+        assert_eq!(told(grafana, "date"), ["TIMESTAMP", "29", "9"]);
+        assert_eq!(told(grafana, "open"), ["DOUBLE", "", ""]);
+        assert_eq!(told(naive, "open"), ["DECIMAL", "28", "12"]);
     }
 
     #[test]

@@ -5,11 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use arrow_flight::sql::CommandGetSqlInfo;
+use arrow_flight::sql::SqlOuterJoinsSupportLevel::{
+    SqlFullOuterJoins as FullJoins, SqlLimitedOuterJoins as LimitedJoins,
+};
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
+use arrow_flight::sql::{CommandGetSqlInfo, SqlNullOrdering, SqlSupportedCaseSensitivity, SqlSupportedTransaction};
 use datafusion::arrow::array::RecordBatch;
 
 use crate::error::{Error, Result};
+use crate::frames::MAX_ROW_BYTES;
+use crate::options::ServerOptions;
 
 const ARROW_VERSION: &str = "59.3";
 
@@ -120,13 +125,13 @@ const DATETIME_FUNCTIONS: &[&str] = &[
     "to_timestamp_seconds",
 ];
 
-pub fn build() -> Result<SqlInfoData> {
+pub fn build(options: &ServerOptions) -> Result<SqlInfoData> {
     let mut info = SqlInfoDataBuilder::new();
-    server(&mut info);
+    server(&mut info, options);
     language(&mut info);
     functions(&mut info);
     abilities(&mut info);
-    limits(&mut info);
+    limits(&mut info, options);
     info.build().map_err(|e| Error::Internal(e.to_string()))
 }
 
@@ -139,7 +144,7 @@ pub fn rows(info: &SqlInfoData, query: CommandGetSqlInfo) -> Result<RecordBatch>
 }
 
 /// 0-11, 100, 101: the server.
-fn server(info: &mut SqlInfoDataBuilder) {
+fn server(info: &mut SqlInfoDataBuilder, options: &ServerOptions) {
     info.append(0u32, "ticklake");
     info.append(1u32, env!("CARGO_PKG_VERSION"));
     info.append(2u32, ARROW_VERSION);
@@ -148,12 +153,13 @@ fn server(info: &mut SqlInfoDataBuilder) {
     info.append(5u32, false); // Substrait
     info.append(6u32, "");
     info.append(7u32, "");
-    info.append(8u32, 0i32); // no transactions
+    info.append(8u32, SqlSupportedTransaction::None as i32);
     info.append(9u32, true); // cancel
     info.append(10u32, false); // bulk ingestion
     info.append(11u32, false);
-    info.append(100u32, 0i32); // statement timeout: none told
-    info.append(101u32, 0i32);
+    let handles = i32::try_from(options.ticket_lifetime.as_millis()).unwrap_or_default();
+    info.append(100u32, handles); // how long a prepared statement's handle lives, in milliseconds; 0: for ever
+    info.append(101u32, 0i32); // no transactions
 }
 
 /// 500-507, 513-516, 529-532: names and the look of the language.
@@ -161,11 +167,12 @@ fn language(info: &mut SqlInfoDataBuilder) {
     for code in 500..=502u32 {
         info.append(code, false); // no DDL for catalogs, schemas, tables
     }
-    info.append(503u32, 3i32); // unquoted names are lower-cased
+    info.append(503u32, SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase as i32);
     info.append(504u32, "\"");
-    info.append(505u32, 1i32 << 1); // quoted names keep their case
+    // Quoted names keep their case and are told apart by it: none of the words there are, of which only this says nothing false.
+    info.append(505u32, SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown as i32);
     info.append(506u32, true);
-    info.append(507u32, 0i32); // nulls sort high
+    info.append(507u32, SqlNullOrdering::SqlNullsSortedHigh as i32);
     info.append(513u32, "\\");
     info.append(514u32, "");
     info.append(515u32, true);
@@ -218,7 +225,8 @@ fn abilities(info: &mut SqlInfoDataBuilder) {
     info.append(525u32, 0b111i32); // minimum, core, extended grammar
     info.append(526u32, 0b11i32); // SQL-92 entry and intermediate
     info.append(527u32, false);
-    info.append(528u32, 0b110i32); // limited and full outer joins
+    // Bits of limited and full outer joins: an ordinal by FlightSql.proto's words, but drivers and Arrow's own servers take it for these.
+    info.append(528u32, 1i32 << LimitedJoins as i32 | 1 << FullJoins as i32);
     for code in 533..=535u32 {
         info.append(code, 0i32);
     }
@@ -241,9 +249,14 @@ fn abilities(info: &mut SqlInfoDataBuilder) {
 }
 
 /// 541-562: lengths and counts; 0 says that there is no limit or that it is not known.
-fn limits(info: &mut SqlInfoDataBuilder) {
-    for code in (541..=555u32).chain(557..=562) {
-        info.append(code, 0i64);
+fn limits(info: &mut SqlInfoDataBuilder, options: &ServerOptions) {
+    for code in 541..=562u32 {
+        match code {
+            555 => info.append(code, MAX_ROW_BYTES as i64),
+            556 => {}
+            557 => info.append(code, i64::try_from(options.max_statement_bytes).unwrap_or_default()),
+            _ => info.append(code, 0i64),
+        }
     }
     info.append(556u32, true); // row size includes blobs
 }
@@ -251,12 +264,16 @@ fn limits(info: &mut SqlInfoDataBuilder) {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Array, AsArray, UInt32Array, UnionArray};
-    use datafusion::arrow::datatypes::{Int32Type, UInt32Type};
+    use datafusion::arrow::datatypes::{Int32Type, Int64Type, UInt32Type};
 
     use super::*;
 
     fn all() -> RecordBatch {
-        rows(&build().unwrap(), CommandGetSqlInfo { info: vec![] }).unwrap()
+        rows(
+            &build(&ServerOptions::default()).unwrap(),
+            CommandGetSqlInfo { info: vec![] },
+        )
+        .unwrap()
     }
 
     #[test]
@@ -291,10 +308,27 @@ mod tests {
         }
     }
 
+    /// Ordinals are the numbers of their enums, and limits are those that hold.
+    #[test]
+    fn ordinals_and_limits_are_told() {
+        let options = ServerOptions::default();
+        let all = all();
+        let names: &UInt32Array = all.column(0).as_primitive::<UInt32Type>();
+        let values = all.column(1).as_any().downcast_ref::<UnionArray>().unwrap();
+        let at = |code: u32| (0..all.num_rows()).find(|i| names.value(*i) == code).unwrap();
+        let ordinal = |code| values.value(at(code)).as_primitive::<Int32Type>().value(0);
+        let limit = |code| values.value(at(code)).as_primitive::<Int64Type>().value(0);
+        let lower = SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase as i32;
+        assert_eq!([8, 503, 505, 507].map(ordinal), [0, lower, 0, 0]);
+        assert_eq!(ordinal(528), 0b110);
+        assert_eq!(i64::from(ordinal(100)), options.ticket_lifetime.as_millis() as i64);
+        assert_eq!([555, 557].map(limit), [4 << 20, options.max_statement_bytes as i64]);
+    }
+
     #[test]
     fn asked_codes_only() {
         let some = rows(
-            &build().unwrap(),
+            &build(&ServerOptions::default()).unwrap(),
             CommandGetSqlInfo {
                 info: vec![8, 0, 4_000],
             },

@@ -47,11 +47,11 @@ pub struct Service {
 impl Service {
     pub fn new(engine: Arc<Engine>, gate: Arc<Gate>) -> Result<Self> {
         Ok(Self {
+            sql_info: Arc::new(info::build(&engine.options)?),
             engine,
             gate,
             bindings: Arc::default(),
             receiving: Arc::new(Semaphore::new(prepared::RECEIVED_AT_ONCE)),
-            sql_info: Arc::new(info::build()?),
             xdbc: Arc::new(xdbc::build()?),
         })
     }

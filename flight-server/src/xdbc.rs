@@ -16,11 +16,16 @@ pub fn build() -> Result<XdbcTypeInfoData> {
     ] {
         types.append(number(name, data_type, digits));
     }
+    types.append(XdbcTypeInfo {
+        unsigned_attribute: Some(true),
+        ..number("BIGINT UNSIGNED", XdbcDataType::XdbcBigint, 20)
+    });
     types.append(number("REAL", XdbcDataType::XdbcReal, 7));
     types.append(number("DOUBLE", XdbcDataType::XdbcDouble, 15));
     types.append(XdbcTypeInfo {
         create_params: Some(vec!["precision".into(), "scale".into()]),
-        fixed_prec_scale: true,
+        // Of a kind that has one precision and scale, as money has elsewhere: ours says them with each column.
+        fixed_prec_scale: false,
         minimum_scale: Some(0),
         maximum_scale: Some(38),
         ..number("DECIMAL", XdbcDataType::XdbcDecimal, 38)
@@ -33,12 +38,27 @@ pub fn build() -> Result<XdbcTypeInfoData> {
         ..quoted("DATE", XdbcDataType::XdbcDate, "DATE '", Some(10))
     });
     types.append(XdbcTypeInfo {
-        datetime_subcode: Some(XdbcDatetimeSubcode::XdbcSubcodeTimestamp),
+        datetime_subcode: Some(XdbcDatetimeSubcode::XdbcSubcodeTime),
         sql_data_type: XdbcDataType::XdbcDatetime,
         minimum_scale: Some(0),
-        maximum_scale: Some(6),
-        ..quoted("TIMESTAMP", XdbcDataType::XdbcTimestamp, "TIMESTAMP '", Some(26))
+        maximum_scale: Some(9),
+        ..quoted("TIME", XdbcDataType::XdbcTime, "TIME '", Some(18))
     });
+    for (name, subcode) in [
+        ("TIMESTAMP", XdbcDatetimeSubcode::XdbcSubcodeTimestamp),
+        (
+            "TIMESTAMP WITH TIME ZONE",
+            XdbcDatetimeSubcode::XdbcSubcodeTimestampWithTimezone,
+        ),
+    ] {
+        types.append(XdbcTypeInfo {
+            datetime_subcode: Some(subcode),
+            sql_data_type: XdbcDataType::XdbcDatetime,
+            minimum_scale: Some(0),
+            maximum_scale: Some(6),
+            ..quoted(name, XdbcDataType::XdbcTimestamp, "TIMESTAMP '", Some(26))
+        });
+    }
     types.build().map_err(|e| Error::Internal(e.to_string()))
 }
 
@@ -80,7 +100,7 @@ mod tests {
     #[test]
     fn types_can_be_asked_for_one_by_one() {
         let types = build().unwrap();
-        assert_eq!(types.record_batch(None).unwrap().num_rows(), 12);
+        assert_eq!(types.record_batch(None).unwrap().num_rows(), 15);
         assert_eq!(
             types.record_batch(XdbcDataType::XdbcDecimal as i32).unwrap().num_rows(),
             1
