@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_flight::Action;
@@ -13,6 +14,7 @@ use tonic::{Request, Response};
 use crate::caller::Caller;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::identity::Peer;
 use crate::profile;
 use crate::schemas::{CATALOG, DEFAULT_SCHEMA, SCHEMAS};
 use crate::service::{Boxed, Service};
@@ -122,7 +124,9 @@ pub fn set_options(service: &Service, request: &Request<Action>) -> Answer {
     let body = SetSessionOptionsRequest::decode(request.get_ref().body.as_ref())
         .map_err(|e| Error::Request(format!("the action's body does not decode: {e}")))?;
     let (session, errors) = changed(&caller.session, &body);
-    if session != caller.session && session_cookie::read(request.metadata())? == Sent::Nothing {
+    let peer = request.extensions().get::<Peer>();
+    let offered = peer.is_none_or(|peer| peer.offered.load(Ordering::Relaxed));
+    if session != caller.session && offered && session_cookie::read(request.metadata())? == Sent::Nothing {
         return Err(Error::Request(
             "session options are kept in a cookie, and this client sends none back; turn cookies on (ADBC: \
              adbc.flight.sql.rpc.with_cookie_middleware=true, JDBC: retainCookies=true) or use the headers \

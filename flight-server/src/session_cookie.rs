@@ -1,7 +1,7 @@
 //! The session travels in a signed cookie, so any replica knows it and none keeps it.
 //!
 //! Every reply to a client that sent none offers an empty one: what comes back says whether the client keeps cookies, before
-//! it asks for something to be kept.
+//! it asks for something to be kept. Whose first call on its connection asks for that has been offered none and is believed.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -27,6 +27,14 @@ pub enum Sent {
 pub fn is_sent(headers: &HeaderMap) -> bool {
     headers
         .get_all(COOKIE)
+        .iter()
+        .any(|value| find(value.as_bytes()).is_some())
+}
+
+/// A reply may set one by itself, and the last one counts.
+pub fn is_set(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(SET_COOKIE)
         .iter()
         .any(|value| find(value.as_bytes()).is_some())
 }

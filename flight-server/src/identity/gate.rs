@@ -36,6 +36,8 @@ pub struct Peer {
     pub names: Vec<String>,
     /// Whether a call on the connection was let in; the connection and its calls share it.
     pub let_in: Arc<AtomicBool>,
+    /// A reply on this connection has offered the session's cookie.
+    pub offered: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]

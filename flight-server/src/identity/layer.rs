@@ -73,9 +73,10 @@ where
                     request.extensions_mut().insert(admitted.identity.clone());
                     request.extensions_mut().insert(admitted);
                     let mut response = inner.call(request).await?;
-                    if offers {
+                    if offers && !session_cookie::is_set(response.headers()) {
                         session_cookie::offer(response.headers_mut());
                     }
+                    peer.offered.store(true, Ordering::Relaxed);
                     Ok(response)
                 }
                 Err(error) => {

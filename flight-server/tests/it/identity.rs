@@ -553,6 +553,8 @@ async fn sessions_live_in_a_cookie() {
         assert_eq!(results.len(), 1);
         Ok::<_, tonic::Status>((cookie, results))
     };
+    let (cookie, _) = set(None).await.unwrap();
+    assert!(cookie.is_some_and(|cookie| !cookie.ends_with("=none")));
     let refused = set(None).await.unwrap_err();
     assert!(refused.message().contains("with_cookie_middleware"), "{refused:?}");
     let (cookie, _) = set(Some("arrow_flight_session_id=none")).await.unwrap();

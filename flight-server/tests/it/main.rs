@@ -20,5 +20,6 @@ mod refusals;
 mod results;
 mod rights;
 mod serving;
+mod sessions;
 mod snapshots;
 mod stalling;
