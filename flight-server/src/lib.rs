@@ -40,6 +40,7 @@ mod bounding;
 mod bounds;
 mod costly;
 mod compact;
+mod database;
 mod dropped;
 mod engine;
 mod frames;

@@ -10,6 +10,7 @@ use datafusion::logical_expr::LogicalPlan;
 use ticklake_sql::TableName;
 
 use crate::bind;
+use crate::database;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::functions::Share;
@@ -248,6 +249,7 @@ impl Engine {
             options.execution.time_zone = Some(session.time_zone().to_owned());
             tell_functions(&mut state)?;
         }
+        state.register_udf(Arc::new(database::function(session.schema())))?;
         let catalog = PinnedCatalog::new(|schema| identity.may_read(schema), tables, made);
         state.register_catalog_list(Arc::new(Catalogs(Arc::new(catalog))));
         if !pinned.travels.is_empty() {

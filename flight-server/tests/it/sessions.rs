@@ -95,6 +95,19 @@ async fn options_change_what_queries_do() {
     let told = found.column(0).as_string::<i32>().value(0);
     assert!(told.contains("Europe/Berlin"), "{told}");
 
+    let database = async |client: &mut Client| {
+        let found = rows(
+            client,
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = database() ORDER BY table_name",
+        )
+        .await;
+        let names = found.column(0).as_string::<i32>().iter().flatten();
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(database(&mut berlin).await, ["latest", "ohlcv_1m"]);
+    let mut system = with(&[("schema", "system")]).await;
+    assert_eq!(database(&mut system).await, ["queries", "tables"]);
+
     let mut hurried = with(&[("timeout_ms", "300")]).await;
     let began = Instant::now();
     let endless = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
