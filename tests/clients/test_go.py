@@ -18,3 +18,9 @@ def go(*tests, **settings):
 
 def test_go_clients(market):
     go("-skip=^TestSlow", "./...", TICKLAKE_SERVER=market.address, TICKLAKE_DSN=f"uri=grpc+tcp://{market.address}")
+
+
+def test_a_log_in_by_handshake(guarded):
+    """As Grafana's plugin does it for the life of a data source."""
+    secured = {"TICKLAKE_SERVER": guarded.address, "TICKLAKE_TLS": "on", "SSL_CERT_FILE": str(guarded.authority)}
+    go("-run=^TestLogInAndMetadata$", "./grafana/v12", TICKLAKE_USER="alice", TICKLAKE_PASSWORD=guarded.password, **secured)

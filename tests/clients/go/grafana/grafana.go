@@ -69,6 +69,11 @@ func withHeaders(t *testing.T) context.Context {
 	return metadata.AppendToOutgoingContext(t.Context(), name, value, "authorization", authorization)
 }
 
+// LogIn is user and password of the data source; a server without users takes any.
+func LogIn() (user, password string) {
+	return setting("TICKLAKE_USER", "ada"), setting("TICKLAKE_PASSWORD", "any")
+}
+
 func setting(name, otherwise string) string {
 	if value := os.Getenv(name); value != "" {
 		return value
@@ -130,8 +135,11 @@ func CheckFrames(t *testing.T, query Client) {
 	if none := query(withHeaders(t), t, "SELECT window_start AS time, open FROM gold.ohlcv_1m WHERE false"); len(none.Times) != 0 {
 		t.Errorf("rows of nothing: %+v", none)
 	}
-	tables := query(withHeaders(t), t, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'gold' ORDER BY table_name")
-	if !slices.Equal(tables.Texts, []string{"latest", "ohlcv_1m", "ohlcv_5m", "ohlcv_revisions"}) {
-		t.Errorf("tables: %v", tables.Texts)
+	// The builder of the InfluxDB source asks for the tables of database().
+	for _, schema := range []string{"'gold'", "database()"} {
+		tables := query(withHeaders(t), t, "SELECT table_name FROM information_schema.tables WHERE table_schema = "+schema+" ORDER BY table_name")
+		if !slices.Equal(tables.Texts, []string{"latest", "ohlcv_1m", "ohlcv_5m", "ohlcv_revisions"}) {
+			t.Errorf("tables of %s: %v", schema, tables.Texts)
+		}
 	}
 }
