@@ -133,7 +133,9 @@ impl Body {
 
     /// Silence begins anew.
     fn hush(&mut self) {
-        self.silence.as_mut().reset(tokio::time::Instant::now() + self.idle.every);
+        self.silence
+            .as_mut()
+            .reset(tokio::time::Instant::now() + self.idle.every);
     }
 }
 
@@ -155,7 +157,11 @@ impl Stream for Body {
                 Poll::Pending => {
                     rest.waker = Some(context.waker().clone());
                     drop(rest);
-                    let batch = this.idle.batch.clone().filter(|_| this.begun && !this.idle.every.is_zero());
+                    let batch = this
+                        .idle
+                        .batch
+                        .clone()
+                        .filter(|_| this.begun && !this.idle.every.is_zero());
                     let Some(batch) = batch else {
                         return Poll::Pending;
                     };

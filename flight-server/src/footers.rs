@@ -49,16 +49,18 @@ struct Indexed {
     version: Arc<TableVersion>,
 }
 
-impl Indexed {
-    async fn footer(&mut self, options: Option<&ArrowReaderOptions>) -> ParquetResult<Arc<ParquetMetaData>> {
-        let footer = self.reader.get_metadata(options).await?;
-        if has_index(&footer) || !is_indexed(&footer) {
-            return Ok(footer);
-        }
-        let options = options.cloned().unwrap_or_default();
-        let options = options.with_page_index_policy(PageIndexPolicy::Optional);
-        self.reader.get_metadata(Some(&options)).await
+/// With its page index, where the file has one.
+async fn footer(
+    reader: &mut (dyn AsyncFileReader + Send),
+    options: Option<&ArrowReaderOptions>,
+) -> ParquetResult<Arc<ParquetMetaData>> {
+    let footer = reader.get_metadata(options).await?;
+    if has_index(&footer) || !is_indexed(&footer) {
+        return Ok(footer);
     }
+    let options = options.cloned().unwrap_or_default();
+    let options = options.with_page_index_policy(PageIndexPolicy::Optional);
+    reader.get_metadata(Some(&options)).await
 }
 
 fn noted<T>(found: ParquetResult<T>, version: &TableVersion) -> ParquetResult<T> {
@@ -89,7 +91,7 @@ impl AsyncFileReader for Indexed {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
         async move {
-            let found = self.footer(options).await;
+            let found = footer(self.reader.as_mut(), options).await;
             noted(found, &self.version)
         }
         .boxed()
@@ -132,17 +134,16 @@ mod tests {
         store.put(&path, file.into()).await.unwrap();
         let meta = store.head(&path).await.unwrap();
         let cache = RuntimeEnv::default().cache_manager.get_file_metadata_cache();
-        let footers = IndexedFooters(CachedParquetFileReaderFactory::new(store.clone(), cache));
+        let readers = CachedParquetFileReaderFactory::new(store.clone(), cache);
         // As DataFusion opens a file.
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-        let footer = async || {
-            let mut reader = footers
-                .create_reader(0, meta.clone().into(), None, &ExecutionPlanMetricsSet::new())
-                .unwrap();
-            reader.get_metadata(Some(&options)).await
+        let opened = async || {
+            let metrics = ExecutionPlanMetricsSet::new();
+            let mut reader = readers.create_reader(0, meta.clone().into(), None, &metrics).unwrap();
+            footer(reader.as_mut(), Some(&options)).await
         };
-        assert!(has_index(&footer().await.unwrap()));
+        assert!(has_index(&opened().await.unwrap()));
         store.delete(&path).await.unwrap();
-        assert!(has_index(&footer().await.unwrap()), "nothing is read a second time");
+        assert!(has_index(&opened().await.unwrap()), "nothing is read a second time");
     }
 }

@@ -25,8 +25,8 @@ pub const FUNCTIONS: [(&str, usize, usize); 5] = [
     ("regexp_replace", 1, 3),
 ];
 const MAX_PATTERN_BYTES: usize = 1 << 10;
-/// Compiled; the engine alone would let one have ten times as much.
-const MAX_COMPILED_BYTES: usize = 1 << 20;
+/// Compiled; the engine alone would let one have three times as much, and as many as there are rows.
+const MAX_COMPILED_BYTES: usize = 3 << 20;
 /// Of each where rows bring them.
 const MAX_COMPILED_BYTES_OF_MANY: usize = 128 << 10;
 /// In one batch.

@@ -99,8 +99,8 @@ async fn run_to_end(run: Run, sender: Sender, end: oneshot::Sender<End>, open: A
         }
     };
     let outcome = match outcome {
-        // It computed on after its result was ended; the client may be there.
-        None if open.was_cut() => Some(Err(Error::Cancelled)),
+        // It computed on after its result was ended, to whatever end.
+        None | Some(Ok(())) if open.was_cut() => Some(Err(Error::Cancelled)),
         other => other,
     };
     let outcome = match outcome {

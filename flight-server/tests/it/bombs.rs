@@ -67,6 +67,7 @@ async fn what_would_make_gigabytes_is_refused_before_it_runs() {
          generate_series(1, 100000) b WHERE length(w) + b.value > 0".to_owned(),
         "SELECT count(w || CAST(i AS VARCHAR)) FROM (SELECT unnest(range(0, 4000000 + value)) AS i, repeat('a', CAST(value AS INT) + 1000) AS w \
          FROM generate_series(1, 1))".to_owned(),
+        format!("SELECT '{}', value FROM generate_series(1, 100000)", "x".repeat(900_000)),
         // Values of a fixed size.
         "SELECT array_length(TRY_CAST([1] AS INT[1000000000]))".to_owned(),
         "SELECT arrow_try_cast('a', 'FixedSizeBinary(2000000000)')".to_owned(),
