@@ -113,9 +113,9 @@ fn is_indexed(footer: &ParquetMetaData) -> bool {
 mod tests {
     use datafusion::arrow::array::{Int64Array, RecordBatch};
     use datafusion::execution::runtime_env::RuntimeEnv;
+    use datafusion::object_store::ObjectStoreExt;
     use datafusion::object_store::memory::InMemory;
     use datafusion::object_store::path::Path;
-    use datafusion::object_store::{ObjectStore, ObjectStoreExt};
     use datafusion::parquet::arrow::ArrowWriter;
 
     use super::*;

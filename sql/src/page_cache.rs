@@ -55,6 +55,8 @@ pub(crate) fn read(_: &Path, _: &[Range<u64>]) -> Option<Vec<Bytes>> {
 mod tests {
     use super::*;
 
+    // Lists of ranges, one of them empty.
+    #[allow(clippy::single_range_in_vec_init, clippy::reversed_empty_ranges)]
     #[test]
     fn what_was_just_written_is_read_and_anything_else_is_left() {
         let folder = tempfile::tempdir().unwrap();
