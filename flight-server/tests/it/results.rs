@@ -232,7 +232,7 @@ async fn rows_of_many_items_come_in_messages_that_clients_take() {
         ),
         (
             "arrow",
-            "SELECT make_array(arrow_cast(repeat('x', 300000), 'Utf8View')) FROM generate_series(1, 40)",
+            "SELECT make_array(arrow_cast(repeat('x', 300000 + value), 'Utf8View')) FROM generate_series(1, 40)",
             40,
         ),
     ] {
