@@ -129,6 +129,24 @@ def test_parameters(market, version):
     assert [answer[1][0] for answer in answers] == ["4", "4", "1", "9", "3", "0", "0"]
 
 
+def test_what_the_drivers_take_for_a_parameter(market, version):
+    """By the type that the server tells: of an unknown one, and of a decimal, text. What they cut to a whole number the server never sees."""
+    where = "query\tSELECT count(*) FROM gold.ohlcv_1m WHERE"
+    taken = {
+        f"{where} date = ?\tD:2025-03-25": "12",
+        f"{where} trade_count > ?\ti:7": "12",
+        f"{where} open > ?\ts:1.50": "12",
+        "query\tSELECT CAST(? AS DECIMAL(20, 2)) AS x\ts:1.50": "1.50",
+        "query\tSELECT ? AS x\ts:1.50": "1.50",
+    }
+    answers = ask(version, url(market, version), *taken)
+    assert [answer[1][0] for answer in answers] == list(taken.values())
+    refused = [f"query\tSELECT ? AS x\t{value}" for value in ("d:1.50", "f:1.5", "D:2025-03-25", "i:7", "b:true")]
+    refused += [f"{where} open > ?\t{value}" for value in ("d:1.50", "f:1.5")]
+    for answer in ask(version, url(market, version), *refused):
+        assert answer[0][0] == "ERROR" and "is not yet supported for expected Arrow type Utf8" in answer[0][1]
+
+
 def test_an_empty_result_has_columns(market, version):
     (answer,) = ask(version, url(market, version), "query\tSELECT symbol, open, window_start FROM gold.ohlcv_1m WHERE symbol = 'none'")
     assert [word.split(":")[0] for word in answer[0]] == ["symbol", "open", "window_start"]
@@ -158,9 +176,17 @@ def test_a_user_and_a_token_are_accepted_without_users(market, version):
 
 
 def sqlline(address, version, *commands, user="", password=""):
-    """What sqlline prints, line by line, without quotes."""
+    """What sqlline prints in UTC, line by line, without quotes."""
     (jar,) = JARS.glob("sqlline-*.jar")
-    command = [*JAVA, "-cp", f"{jar}:{driver(version)}", "sqlline.SqlLine", "-d", "org.apache.arrow.driver.jdbc.ArrowFlightJdbcDriver"]
+    command = [
+        *JAVA,
+        "-Duser.timezone=UTC",
+        "-cp",
+        f"{jar}:{driver(version)}",
+        "sqlline.SqlLine",
+        "-d",
+        "org.apache.arrow.driver.jdbc.ArrowFlightJdbcDriver",
+    ]
     command += ["-u", address, "-n", user, "-p", password, "--outputformat=csv", "--silent=true", "--color=false"]
     script = "".join(f"{line}\n" for line in [*commands, "!quit"])
     done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=DEADLINE_S)
@@ -173,3 +199,17 @@ def test_sqlline(market, version):
     rows = [line for line in lines if line.startswith(("BTC-USDT,", "ETH-USDT,", "SOL-USDT,"))]
     assert rows == ["BTC-USDT,4,6770", "ETH-USDT,4,1805", "SOL-USDT,4,2457"], lines
     assert any("ohlcv_5m" in line for line in lines), lines
+
+
+def test_sqlline_shows_decimals_times_and_nothing(market, version):
+    columns = "symbol, CAST(open AS DECIMAL(20, 2)) AS open, window_start"
+    first = f"SELECT {columns} FROM gold.ohlcv_1m WHERE symbol = 'SOL-USDT' ORDER BY window_start LIMIT 1;"
+    lines = sqlline(url(market, version), version, first, "SELECT symbol, high FROM gold.ohlcv_1m WHERE symbol = 'none';", "SELECT 7 AS after;")
+    assert "SOL-USDT,143.54,2025-03-25 23:07:00.0" in lines, lines
+    assert "7" in lines and not any(line.startswith("none") for line in lines), lines
+
+
+def test_sqlline_logs_in(guarded, version):
+    address = f"jdbc:arrow-flight-sql://{guarded.address}/?useEncryption=true&tlsRootCerts={guarded.authority}{DRIVERS[version]}"
+    lines = sqlline(address, version, "SELECT count(*) AS n FROM gold.ohlcv_1m;", user="alice", password=guarded.password)
+    assert "12" in lines, lines

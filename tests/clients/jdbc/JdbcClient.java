@@ -4,6 +4,7 @@ import java.math.BigDecimal;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
+import java.sql.Date;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
@@ -100,6 +101,7 @@ public class JdbcClient {
       case 'l' -> statement.setLong(index, Long.parseLong(text));
       case 'f' -> statement.setDouble(index, Double.parseDouble(text));
       case 'd' -> statement.setBigDecimal(index, new BigDecimal(text));
+      case 'D' -> statement.setDate(index, Date.valueOf(text));
       case 'b' -> statement.setBoolean(index, Boolean.parseBoolean(text));
       case 't' -> statement.setTimestamp(index, Timestamp.from(Instant.parse(text)), utc());
       case 'n' -> statement.setNull(index, Types.VARCHAR);
