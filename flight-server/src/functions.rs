@@ -28,7 +28,7 @@ use crate::{costly, growing};
 const STATEMENT_BYTES: usize = 512 << 20;
 const CALL_BYTES: usize = 128 << 20;
 /// What one call may make of constants alone: they stand in every plan of the statement, and in the names of its columns.
-const CONSTANT_BYTES: usize = 1 << 20;
+const CONSTANT_BYTES: usize = 256 << 10;
 /// Before the calls of a statement have been counted: in the arguments of table functions.
 const EARLY_BYTES: usize = 16 << 20;
 /// Of a binary or list type of fixed size, which takes that much for NULL too.

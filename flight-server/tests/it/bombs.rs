@@ -87,8 +87,8 @@ async fn what_takes_little_is_computed_within_the_same_bounds() {
     let mut client = server.client().await;
     for (sql, expected) in [
         (
-            "SELECT CAST(length(replace(repeat('ab', 200000), 'a', 'xyz')) AS BIGINT)",
-            800_000,
+            "SELECT CAST(length(replace(repeat('ab', 60000), 'a', 'xyz')) AS BIGINT)",
+            240_000,
         ),
         (
             "SELECT CAST(sum(length(replace(symbol, '-', '--'))) AS BIGINT) FROM gold.ohlcv_1m",
@@ -152,7 +152,7 @@ async fn what_would_compute_for_hours_in_one_call_is_refused() {
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     for sql in [
-        "SELECT levenshtein(repeat('a', 1000000), repeat('b', 1000000))",
+        "SELECT levenshtein(repeat('a', 200000), repeat('b', 200000))",
         "SELECT sum(levenshtein(repeat('a', 10000 + CAST(value AS INT)), repeat('b', 10000))) FROM generate_series(1, 8192)",
         "SELECT array_has_all(range(0, 1000000 + value), range(2000000, 3000000 + value)) FROM generate_series(1, 2)",
         "SELECT array_has_any(range(0, 1000000 + value), range(2000000, 3000000 + value)) FROM generate_series(1, 2)",
