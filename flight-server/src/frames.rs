@@ -173,7 +173,7 @@ mod tests {
         let list = Arc::new(lists(100, 9)) as ArrayRef;
         let item = Arc::new(Field::new_list_field(DataType::Int64, true));
         let fixed = FixedSizeListArray::from_iter_primitive::<Int64Type, _, _>(
-            (0..100).map(|i| (i % 3 > 0).then(|| [Some(i), None, Some(3)])),
+            (0..100).map(|i| (i % 3 > 0).then_some([Some(i), None, Some(3)])),
             3,
         );
         let of_views = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8View, true)));
