@@ -217,7 +217,7 @@ async fn a_function_that_would_make_gigabytes_is_refused() {
         assert_eq!(refused.code(), Code::ResourceExhausted, "{sql}: {refused:?}");
     }
     for (sql, n) in [
-        ("SELECT CAST(length(repeat('ab', 500000)) AS BIGINT)", 1_000_000),
+        ("SELECT CAST(length(repeat('ab', 100000)) AS BIGINT)", 200_000),
         ("SELECT CAST(array_length(range(0, 1000, 7)) AS BIGINT)", 143),
         (
             "SELECT CAST(array_length(generate_series(DATE '2026-01-01', DATE '2026-12-31', INTERVAL '1 month')) AS BIGINT)",

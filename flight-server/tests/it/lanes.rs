@@ -73,7 +73,9 @@ async fn metadata_has_its_own_time_rows_and_memory() {
         let started = Instant::now();
         let refused = query(&mut client, sql).await.expect_err(sql);
         let took = started.elapsed();
-        assert_eq!(refused.code(), Code::DeadlineExceeded, "{sql}: {refused:?}");
+        // The store's own five seconds may end first.
+        let told = refused.code() == Code::DeadlineExceeded || stalled && refused.code() == Code::Unavailable;
+        assert!(told, "{sql}: {refused:?}");
         assert!(refused.message().contains("5 s"), "{sql}: {refused:?}");
         assert!(
             took > Duration::from_millis(4_900) && took < Duration::from_secs(7),
