@@ -16,7 +16,7 @@ use ticklake_sql::{TableName, tables};
 use crate::error::{Error, Result};
 use crate::schemas::CATALOG;
 use crate::travel::{self, Travel};
-use crate::{bounds, dropped, known_at, latest, placeholders, system};
+use crate::{bounds, dropped, known_at, latest, placeholders, system, table_function};
 
 /// Nesting of expressions and subqueries.
 const RECURSION_LIMIT: usize = 50;
@@ -98,6 +98,7 @@ pub fn parse(sql: &str, max_bytes: usize, default_schema: &str) -> Result<Parsed
     bounds::check_depth(sql)?;
     let numbered = placeholders::number(sql)?;
     let mut statement = one_statement(&numbered.sql)?;
+    table_function::fold_names(&mut statement);
     known_at::expand(&mut statement)?;
     refuse_writes(&statement)?;
     dropped::refuse(&statement)?;

@@ -1,6 +1,50 @@
 //! A table function where a parsed statement calls it, in either of the two forms that the parser has: `f(...)` and `LATERAL f(...)`.
 
-use datafusion::sql::sqlparser::ast::{FunctionArg, TableAlias, TableFactor};
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement as DFStatement;
+use datafusion::sql::sqlparser::ast::{
+    FunctionArg, ObjectName, ObjectNamePart, TableAlias, TableFactor, VisitMut, VisitorMut,
+};
+
+/// Writes names without quotes in lower case, as those of everything else are read: the engine looks a table function up by its name as it stands,
+/// and some tools write all functions in capitals.
+pub fn fold_names(statement: &mut DFStatement) {
+    match statement {
+        DFStatement::Statement(statement) => {
+            let _all = statement.visit(&mut Fold);
+        }
+        DFStatement::Explain(explain) => fold_names(&mut explain.statement),
+        _ => {}
+    }
+}
+
+struct Fold;
+
+impl VisitorMut for Fold {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name, args: Some(_), ..
+        }
+        | TableFactor::Function { name, .. } = factor
+        {
+            fold(name);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn fold(name: &mut ObjectName) {
+    for part in &mut name.0 {
+        if let ObjectNamePart::Identifier(part) = part
+            && part.quote_style.is_none()
+        {
+            part.value = part.value.to_lowercase();
+        }
+    }
+}
 
 /// Its name in lower case, and its arguments.
 pub fn call(factor: &TableFactor) -> Option<(String, &[FunctionArg])> {

@@ -49,6 +49,31 @@ async fn the_announced_schema_is_the_sent_one() {
     server.stop().await;
 }
 
+/// As tools write them that know a function by its name and write all of them in capitals, Superset's SQL Lab among them.
+#[tokio::test]
+async fn functions_may_be_written_in_capitals() {
+    let lake = TestLake::with_bars(5).await;
+    let server = lake.serve(ServerOptions::default()).await;
+    let mut client = server.client().await;
+    for (sql, expected) in [
+        ("SELECT COUNT(*) FROM GENERATE_SERIES(1, 7) AS a", 7),
+        ("EXPLAIN SELECT * FROM GENERATE_SERIES(1, 7)", 2),
+        ("SELECT COUNT(*) FROM TABLE_AT('gold.ohlcv_1m', 1)", 5),
+        ("SELECT COUNT(*) FROM (SELECT * FROM Range(0, 3)) AS r", 3),
+    ] {
+        let found = rows(&mut client, sql).await;
+        match sql.starts_with("EXPLAIN") {
+            true => assert_eq!(found.num_rows(), expected as usize, "{sql}"),
+            false => assert_eq!(number(&mut client, sql).await, expected, "{sql}"),
+        }
+    }
+    let quoted = query(&mut client, "SELECT * FROM \"GENERATE_SERIES\"(1, 7)")
+        .await
+        .unwrap_err();
+    assert_eq!(quoted.code(), tonic::Code::NotFound, "{quoted:?}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn rows_are_right_and_types_plain() {
     let lake = TestLake::with_bars(90).await;
