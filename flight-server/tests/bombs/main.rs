@@ -1,14 +1,26 @@
 //! Statements of a few bytes that ask for gigabytes, or for hours of one function: refused before they run, or ended while they run, and
 //! other clients have their answers meanwhile.
+//!
+//! Memory and answer times are those of the process, so these tests have one of their own and run in turn.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
 
 use ticklake_flight_server::ServerOptions;
+use tokio::sync::Mutex;
 use tonic::Code;
 
-use crate::fixture::*;
+use fixture::*;
 
-/// What a batch of a statement that is refused may have made until then, and what the tests beside it take.
+#[allow(dead_code, unused_imports)] // these tests use a part
+#[path = "../it/fixture.rs"]
+mod fixture;
+
+/// Held by the test whose turn it is.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// What a batch of a statement that is refused may have made until then, and what the process takes.
 const MARGIN_BYTES: u64 = 1_500 << 20;
 
 /// The process's peak of memory since [`forget_peak`].
@@ -25,6 +37,7 @@ fn forget_peak() {
 
 #[tokio::test]
 async fn what_would_make_gigabytes_is_refused_before_it_runs() {
+    let _turn = TURN.lock().await;
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     let columns = |one: &str, times: usize| vec![one; times].join(", ");
@@ -82,6 +95,7 @@ async fn what_would_make_gigabytes_is_refused_before_it_runs() {
 
 #[tokio::test]
 async fn what_takes_little_is_computed_within_the_same_bounds() {
+    let _turn = TURN.lock().await;
     let lake = TestLake::with_bars(50).await;
     let server = lake.serve(ServerOptions::default()).await;
     let mut client = server.client().await;
@@ -149,6 +163,7 @@ async fn what_takes_little_is_computed_within_the_same_bounds() {
 
 #[tokio::test]
 async fn what_would_compute_for_hours_in_one_call_is_refused() {
+    let _turn = TURN.lock().await;
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     for sql in [
@@ -172,6 +187,7 @@ async fn what_would_compute_for_hours_in_one_call_is_refused() {
 
 #[tokio::test]
 async fn patterns_are_short_small_and_few() {
+    let _turn = TURN.lock().await;
     let server = TestLake::empty().serve(ServerOptions::default()).await;
     let mut client = server.client().await;
     let per_row = "'(a{1,30}){1,30}' || CAST(value AS VARCHAR)";
@@ -266,6 +282,7 @@ fn blocking_for(calls: usize, length: usize) -> String {
 
 #[tokio::test]
 async fn a_computation_that_never_looks_up_ends_for_its_client_and_keeps_its_place() {
+    let _turn = TURN.lock().await;
     let options = ServerOptions {
         query_threads: 1,
         max_running: 2,
@@ -307,6 +324,7 @@ async fn a_computation_that_never_looks_up_ends_for_its_client_and_keeps_its_pla
 
 #[tokio::test]
 async fn joins_of_every_kind_end_soon_after_they_are_cancelled() {
+    let _turn = TURN.lock().await;
     let options = ServerOptions {
         max_running: 1,
         query_timeout: Duration::from_millis(700),
@@ -376,7 +394,8 @@ async fn slowest_answer(mut client: Client, done: tokio::sync::watch::Receiver<b
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_other_client_keeps_its_answer_times_and_memory_its_ceiling() {
-    // Of queries; what is above it is the process, the footers, the network, and what the tests beside this one take.
+    let _turn = TURN.lock().await;
+    // Of queries; what is above it is the process, the footers and the network.
     const CEILING_BYTES: usize = 64 << 20;
     let lake = TestLake::with_bars(50).await;
     let options = ServerOptions {
