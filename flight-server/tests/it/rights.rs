@@ -13,6 +13,16 @@ use crate::identity::{PASSWORD, by, logged_in, users, with_users};
 
 const LONG: &str = "SELECT value, repeat('x', 100) FROM generate_series(1, 100000000)";
 
+/// With alice and bob, who read, and root.
+async fn of_three(lake: &TestLake) -> TestServer {
+    let path = users(lake.dir.path(), "");
+    UsersFile::open(&path)
+        .unwrap()
+        .add("bob", "reader", Some(PASSWORD))
+        .unwrap();
+    lake.serve(with_users(&path)).await
+}
+
 /// The three ways to stop a query.
 #[derive(Debug, Clone, Copy)]
 enum Way {
@@ -74,12 +84,7 @@ async fn cancel(server: &TestServer, user: &str, way: Way, info: &FlightInfo) ->
 #[tokio::test]
 async fn a_query_is_cancelled_by_its_user_or_an_admin_and_nobody_else() {
     let lake = TestLake::empty();
-    let path = users(lake.dir.path(), "");
-    UsersFile::open(&path)
-        .unwrap()
-        .add("bob", "reader", Some(PASSWORD))
-        .unwrap();
-    let server = lake.serve(with_users(&path)).await;
+    let server = of_three(&lake).await;
     let mut alice = logged_in(&server, "alice").await;
     for (way, who) in WAYS.into_iter().flat_map(|way| [(way, "alice"), (way, "root")]) {
         let info = describe(&mut alice, LONG).await.unwrap();
@@ -105,12 +110,7 @@ async fn a_query_is_cancelled_by_its_user_or_an_admin_and_nobody_else() {
 #[tokio::test]
 async fn a_reader_sees_only_its_own_statements() {
     let lake = TestLake::empty();
-    let path = users(lake.dir.path(), "");
-    UsersFile::open(&path)
-        .unwrap()
-        .add("bob", "reader", Some(PASSWORD))
-        .unwrap();
-    let server = lake.serve(with_users(&path)).await;
+    let server = of_three(&lake).await;
     let count = |user: &str| format!("SELECT count(*) FROM system.queries WHERE user_name = '{user}'");
     for user in ["alice", "bob"] {
         assert_eq!(number(&mut logged_in(&server, user).await, "SELECT 1").await, 1);
