@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{Error, Result};
 use crate::table_function;
+use crate::walk::walk;
 
 /// Operators and the like in one statement: each may deepen the tree by one. What the stack of a query thread holds with
 /// room to spare.
@@ -94,13 +95,7 @@ fn is_link(token: &Token) -> bool {
 
 /// Refuses a statement that scans too many tables.
 pub fn check_scans(statement: &DFStatement) -> Result<()> {
-    let mut scans = Scans::default();
-    let counted = match statement {
-        DFStatement::Statement(statement) => statement.visit(&mut scans),
-        DFStatement::Explain(explain) => return check_scans(&explain.statement),
-        _ => ControlFlow::Continue(()),
-    };
-    match counted {
+    match walk(statement, &mut Scans::default()) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Syntax(format!(
             "it reads more than {MAX_SCANS} tables, counting a CTE wherever it is named; read fewer"
@@ -111,12 +106,7 @@ pub fn check_scans(statement: &DFStatement) -> Result<()> {
 /// Refuses arguments of table functions that make much before anything of a statement is counted: they are computed while it is
 /// planned.
 pub fn check_arguments(statement: &DFStatement) -> Result<()> {
-    let checked = match statement {
-        DFStatement::Statement(statement) => statement.visit(&mut Arguments),
-        DFStatement::Explain(explain) => return check_arguments(&explain.statement),
-        _ => ControlFlow::Continue(()),
-    };
-    match checked {
+    match walk(statement, &mut Arguments) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Syntax(format!(
             "the arguments of a table function are numbers, times and at most {MAX_CALLS} calls of functions that make them; compute more in the query"

@@ -4,18 +4,14 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{
-    GroupByExpr, OrderBy, OrderByKind, Query, Select, TableAlias, TableFactor, Visit, Visitor,
+    GroupByExpr, OrderBy, OrderByKind, Query, Select, TableAlias, TableFactor, Visitor,
 };
 
 use crate::error::{Error, Result};
+use crate::walk::walk;
 
 pub fn refuse(statement: &DFStatement) -> Result<()> {
-    let found = match statement {
-        DFStatement::Statement(statement) => statement.visit(&mut Clauses),
-        DFStatement::Explain(explain) => return refuse(&explain.statement),
-        _ => ControlFlow::Continue(()),
-    };
-    match found {
+    match walk(statement, &mut Clauses) {
         ControlFlow::Break(what) => Err(Error::Unsupported(format!("{what} is not supported; leave it out"))),
         ControlFlow::Continue(()) => Ok(()),
     }

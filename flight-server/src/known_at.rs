@@ -16,6 +16,7 @@ use ticklake_sql::{TableName, models};
 
 use crate::error::{Error, Result};
 use crate::table_function;
+use crate::walk::walk_mut;
 
 pub const NAME: &str = "ohlcv_known_at";
 const USAGE: &str = "write ohlcv_known_at('gold.ohlcv_1m', TIMESTAMP '2026-01-01 00:00:00')";
@@ -24,12 +25,7 @@ const BARS: &str = "gold.ohlcv";
 
 /// Puts the model in the place of every call.
 pub fn expand(statement: &mut DFStatement) -> Result<()> {
-    let statement = match statement {
-        DFStatement::Statement(statement) => statement,
-        DFStatement::Explain(explain) => return expand(&mut explain.statement),
-        _ => return Ok(()),
-    };
-    match statement.visit(&mut Calls) {
+    match walk_mut(statement, &mut Calls) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }

@@ -66,6 +66,7 @@ mod stream;
 mod system;
 mod table_function;
 mod travel;
+mod walk;
 mod yielding;
 
 mod files;

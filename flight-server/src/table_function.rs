@@ -3,20 +3,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DFStatement;
-use datafusion::sql::sqlparser::ast::{
-    FunctionArg, ObjectName, ObjectNamePart, TableAlias, TableFactor, VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{FunctionArg, ObjectName, ObjectNamePart, TableAlias, TableFactor, VisitorMut};
+
+use crate::walk::walk_mut;
 
 /// Writes names without quotes in lower case, as those of everything else are read: the engine looks a table function up by its name as it stands,
 /// and some tools write all functions in capitals.
 pub fn fold_names(statement: &mut DFStatement) {
-    match statement {
-        DFStatement::Statement(statement) => {
-            let _all = statement.visit(&mut Fold);
-        }
-        DFStatement::Explain(explain) => fold_names(&mut explain.statement),
-        _ => {}
-    }
+    let _all = walk_mut(statement, &mut Fold);
 }
 
 struct Fold;
@@ -46,7 +40,7 @@ fn fold(name: &mut ObjectName) {
     }
 }
 
-/// Its name in lower case, and its arguments.
+/// Its name, which [`fold_names`] has folded, and its arguments.
 pub fn call(factor: &TableFactor) -> Option<(String, &[FunctionArg])> {
     let (name, args) = match factor {
         TableFactor::Table {
@@ -55,7 +49,7 @@ pub fn call(factor: &TableFactor) -> Option<(String, &[FunctionArg])> {
         TableFactor::Function { name, args, .. } => (name, args.as_slice()),
         _ => return None,
     };
-    Some((name.to_string().to_lowercase(), args))
+    Some((name.to_string(), args))
 }
 
 /// What the call is named in the statement; the call is left without.

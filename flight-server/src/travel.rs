@@ -12,7 +12,7 @@ use datafusion::common::{DataFusionError, Result as DFResult, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::sql::parser::Statement as DFStatement;
 use datafusion::sql::sqlparser::ast::{
-    DataType as SqlType, Expr as SqlExpr, FunctionArg, FunctionArgExpr, TableFactor, Value, Visit, Visitor,
+    DataType as SqlType, Expr as SqlExpr, FunctionArg, FunctionArgExpr, TableFactor, Value, Visitor,
 };
 use ticklake_sql::{TableName, tables};
 
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::scan::PinnedTable;
 use crate::table_function;
 use crate::version::TableVersion;
+use crate::walk::walk;
 
 pub const NAME: &str = "table_at";
 const USAGE: &str =
@@ -57,12 +58,7 @@ pub struct Functions {
 
 pub fn functions(statement: &DFStatement) -> Result<Functions> {
     let mut found = Functions::default();
-    let outcome = match statement {
-        DFStatement::Statement(statement) => statement.visit(&mut found),
-        DFStatement::Explain(explain) => return functions(&explain.statement),
-        _ => ControlFlow::Continue(()),
-    };
-    match outcome {
+    match walk(statement, &mut found) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(found),
     }
